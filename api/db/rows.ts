@@ -39,10 +39,11 @@ export interface ProfileRow {
 }
 
 /**
- * `creating` and `deleting` are written before the first step that a crash
- * would orphan; start-up undoes or finishes rows found in them.
+ * `creating`, `starting` and `deleting` are written before the first step that
+ * a crash would orphan; start-up undoes (creating, starting) or finishes
+ * (deleting) rows found in them.
  */
-export type InstancePhase = 'creating' | 'ready' | 'deleting';
+export type InstancePhase = 'creating' | 'ready' | 'starting' | 'deleting';
 
 export interface InstanceRow {
   /** UUID; also `volatile.uuid`. */
