@@ -119,7 +119,6 @@ const KEYS: Readonly<Record<string, KeyRule>> = {
   'migration.incremental.memory': live(bool),
   'migration.incremental.memory.iterations': live(integer(0, 999)),
   'migration.incremental.memory.goal': live(integer(0, 100)),
-  'raw.apparmor': live(anything),
   'raw.idmap': later(rawIdmap),
   'raw.lxc': later(checkRawLxc),
   'raw.seccomp': later(anything),
@@ -217,6 +216,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   'nvidia.driver.capabilities': 'this server does not set up the NVIDIA runtime',
   'nvidia.require.cuda': 'this server does not set up the NVIDIA runtime',
   'nvidia.require.driver': 'this server does not set up the NVIDIA runtime',
+  'raw.apparmor': 'this server adds no rules of its own to the AppArmor profile',
   [`${INTERCEPT}mount.allowed`]: 'this server does not intercept system calls',
   [`${INTERCEPT}mount.fuse`]: 'this server does not intercept system calls',
 };

@@ -1,0 +1,345 @@
+/**
+ * The device types and their keys: what each takes, which are required.
+ *
+ * Pure: looks at one device alone. What needs the other devices, the networks
+ * or the pools is in check-definition.ts. A type or nictype that LXD has and
+ * this server does not is refused by name.
+ */
+import { posix } from 'node:path';
+import { Fault, isFault } from '../../process/fault.ts';
+import type { StringMap } from '../db/rows.ts';
+import {
+  checkAddress,
+  checkSubnets,
+  parseBitRate,
+  parseBool,
+  parseBytes,
+  parseInteger,
+  parseIoLimit,
+  parseMac,
+  parseMode,
+  wrong,
+} from './values.ts';
+
+type Check = (value: string) => void;
+
+interface KeyRule {
+  readonly check: Check;
+  readonly required: boolean;
+  /** May change while the device stays plugged; any other change is a remove and an add. */
+  readonly live: boolean;
+}
+
+type KeyTable = Readonly<Record<string, KeyRule>>;
+
+const may = (check: Check): KeyRule => ({ check, required: false, live: false });
+const must = (check: Check): KeyRule => ({ check, required: true, live: false });
+const live = (check: Check): KeyRule => ({ check, required: false, live: true });
+
+const anything: Check = () => undefined;
+const bool: Check = (value) => void parseBool(value);
+const integer =
+  (min: number, max: number): Check =>
+  (value) =>
+    void parseInteger(value, min, max);
+const oneOf =
+  (...words: readonly string[]): Check =>
+  (value) => {
+    if (!words.includes(value)) throw wrong(value, `is not possible; write ${words.join(', ')}`);
+  };
+
+/** A path inside the container: absolute or relative to its root, never leaving it. */
+const innerPath: Check = (value) => {
+  if (value.split('/').includes('..'))
+    throw wrong(value, 'holds ".."; write the path as it is inside the instance');
+  if (value.length > 4095) throw wrong(value, 'is longer than a path can be');
+};
+const hostPath: Check = (value) => {
+  if (!value.startsWith('/')) throw wrong(value, 'is not an absolute path on this host');
+  if (value.length > 4095) throw wrong(value, 'is longer than a path can be');
+};
+const interfaceName: Check = (value) => {
+  if (!/^[^\s/:\0]{1,15}$/.test(value) || value === '.' || value === '..' || value.includes('%')) {
+    throw wrong(
+      value,
+      'is not an interface name; write at most 15 characters without blanks, "/", ":" and "%"',
+    );
+  }
+};
+const vlanId = integer(1, 4094);
+const vlanOrNone: Check = (value) => {
+  if (value !== 'none') parseInteger(value, 0, 4094);
+};
+const vlanList: Check = (value) => {
+  for (const part of value.split(',')) {
+    const [from = '', to = from] = part.trim().split('-');
+    if (parseInteger(from, 1, 4094) > parseInteger(to, 1, 4094))
+      throw wrong(value, 'has a range that runs backwards');
+  }
+};
+const addressOrNone =
+  (family: 4 | 6): Check =>
+  (value) => {
+    if (value !== 'none') checkAddress(value, family);
+  };
+const subnets =
+  (family: 4 | 6): Check =>
+  (value) => {
+    checkSubnets(value, family);
+  };
+const ioLimit: Check = (value) => void parseIoLimit(value);
+const bitRate: Check = (value) => void parseBitRate(value);
+
+const PROPAGATIONS = [
+  'private',
+  'shared',
+  'slave',
+  'unbindable',
+  'rprivate',
+  'rshared',
+  'rslave',
+  'runbindable',
+];
+
+const DISK_LIMITS: KeyTable = {
+  'limits.read': live(ioLimit),
+  'limits.write': live(ioLimit),
+  'limits.max': live(ioLimit),
+  // Orders the firmware of virtual machines; a container has none.
+  'boot.priority': may(integer(0, 0x7fff_ffff)),
+};
+
+const ROOT_DISK: KeyTable = {
+  path: must(innerPath),
+  pool: may(anything),
+  size: live((value) => void parseBytes(value)),
+  ...DISK_LIMITS,
+};
+
+const BOUND_DISK: KeyTable = {
+  path: must(innerPath),
+  source: must(hostPath),
+  readonly: may(bool),
+  recursive: may(bool),
+  shift: may(bool),
+  required: may(bool),
+  optional: may(bool),
+  propagation: may(oneOf(...PROPAGATIONS)),
+  'raw.mount.options': may(anything),
+  ...DISK_LIMITS,
+};
+
+const NIC: KeyTable = {
+  nictype: may(anything),
+  name: may(interfaceName),
+  hwaddr: may((value) => void parseMac(value)),
+  mtu: may(integer(68, 65_535)),
+  // As for disks: without meaning for a container.
+  'boot.priority': may(integer(0, 0x7fff_ffff)),
+};
+
+const PARENT: KeyTable = { parent: may(interfaceName), network: may(anything) };
+
+const TRAFFIC: KeyTable = {
+  'limits.ingress': live(bitRate),
+  'limits.egress': live(bitRate),
+  'limits.max': live(bitRate),
+  'ipv4.routes': live(subnets(4)),
+  'ipv6.routes': live(subnets(6)),
+};
+
+const VLAN: KeyTable = { vlan: may(vlanId), gvrp: may(bool) };
+
+/** One table for each nictype. Keys for ports of other network systems go into tables of their own here. */
+const NICS: Readonly<Record<string, KeyTable>> = {
+  bridged: {
+    ...NIC,
+    ...PARENT,
+    ...TRAFFIC,
+    host_name: may(interfaceName),
+    vlan: may(vlanOrNone),
+    'vlan.tagged': may(vlanList),
+    'ipv4.address': live(addressOrNone(4)),
+    'ipv6.address': live(addressOrNone(6)),
+    'ipv4.routes.external': live(subnets(4)),
+    'ipv6.routes.external': live(subnets(6)),
+    'security.mac_filtering': live(bool),
+    'security.ipv4_filtering': live(bool),
+    'security.ipv6_filtering': live(bool),
+    'security.port_isolation': may(bool),
+  },
+  p2p: { ...NIC, ...TRAFFIC, host_name: may(interfaceName) },
+  physical: { ...NIC, ...PARENT, ...VLAN },
+  macvlan: { ...NIC, ...PARENT, ...VLAN },
+};
+
+const UNIX_DEVICE: KeyTable = {
+  source: may(hostPath),
+  path: may(innerPath),
+  major: may(integer(0, 4095)),
+  minor: may(integer(0, 1_048_575)),
+  uid: may(integer(0, 0xffff_fffe)),
+  gid: may(integer(0, 0xffff_fffe)),
+  mode: may((value) => void parseMode(value)),
+  required: may(bool),
+};
+
+/** Types and nictypes of LXD that this server does not have. */
+const OTHER_TYPES = ['gpu', 'infiniband', 'pci', 'proxy', 'tpm', 'unix-hotplug', 'usb'];
+const OTHER_NICS = ['ipvlan', 'ovn', 'routed', 'sriov'];
+const DISK_FOR_OTHERS: Readonly<Record<string, string>> = {
+  'size.state': 'is only for virtual machines',
+  'ceph.cluster_name': 'needs Ceph, which is not supported yet',
+  'ceph.user_name': 'needs Ceph, which is not supported yet',
+};
+
+/** True for the disk that holds the instance's root. */
+export function isRootDisk(device: StringMap): boolean {
+  return device['type'] === 'disk' && device['path'] === '/' && (device['source'] ?? '') === '';
+}
+
+/** Where a disk or unix device appears in the container: absolute, without `.`, `..` and doubled slashes. */
+export function innerPathOf(path: string): string {
+  const clean = posix.normalize(`/${path}`);
+  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
+}
+
+/** Keys of which a change needs no replug, for a device of this kind. */
+export function isLiveDeviceKey(device: StringMap, nictype: string, key: string): boolean {
+  const table =
+    device['type'] === 'disk' ? diskTable(device) : device['type'] === 'nic' ? NICS[nictype] : undefined;
+  return table?.[key]?.live === true;
+}
+
+/**
+ * Throws bad_request for the first thing that is wrong with one device.
+ *
+ * @param nictype kind of a nic, from its network or its `nictype`; '' for others
+ */
+export function checkDevice(name: string, device: StringMap, nictype: string): void {
+  try {
+    checkDeviceName(name);
+    checkKeys(device, tableOf(device, nictype));
+    checkTogether(device, nictype);
+  } catch (err) {
+    if (!isFault(err, 'bad_request')) throw err;
+    throw new Fault('bad_request', `Device validation failed for ${JSON.stringify(name)}: ${err.message}`);
+  }
+}
+
+function checkDeviceName(name: string): void {
+  // eslint-disable-next-line no-control-regex
+  if (name === '' || name.length > 64 || name === '.' || name === '..' || /[\x00-\x1f\x7f/]/.test(name)) {
+    throw wrong(name, 'is not a device name; write at most 64 characters without "/"');
+  }
+}
+
+function tableOf(device: StringMap, nictype: string): KeyTable {
+  const type = device['type'] ?? '';
+  if (type === 'disk') return diskTable(device);
+  if (type === 'nic') return nicTable(nictype);
+  if (type === 'unix-char' || type === 'unix-block') return UNIX_DEVICE;
+  if (type === 'none') return {};
+  if (type === '') throw new Fault('bad_request', 'Missing device type');
+  if (OTHER_TYPES.includes(type)) {
+    throw new Fault('bad_request', `devices of type "${type}" are not supported yet by this server`);
+  }
+  throw new Fault('bad_request', `Unsupported device type ${JSON.stringify(type)}`);
+}
+
+function diskTable(device: StringMap): KeyTable {
+  if (device['path'] === '/') return ROOT_DISK;
+  return BOUND_DISK;
+}
+
+function nicTable(nictype: string): KeyTable {
+  const table = Object.hasOwn(NICS, nictype) ? NICS[nictype] : undefined;
+  if (table !== undefined) return table;
+  if (nictype === '') throw new Fault('bad_request', 'a nic needs "network" or "nictype"');
+  if (OTHER_NICS.includes(nictype)) {
+    throw new Fault(
+      'bad_request',
+      `nics of type "${nictype}" are not supported yet; use ${Object.keys(NICS).join(', ')}`,
+    );
+  }
+  throw new Fault(
+    'bad_request',
+    `Unsupported nictype ${JSON.stringify(nictype)}; use ${Object.keys(NICS).join(', ')}`,
+  );
+}
+
+function checkKeys(device: StringMap, table: KeyTable): void {
+  for (const [key, value] of Object.entries(device)) {
+    if (key === 'type' || key.startsWith('user.')) continue;
+    const rule = Object.hasOwn(table, key) ? table[key] : undefined;
+    if (rule === undefined) throw unknownKey(device, key);
+    // eslint-disable-next-line no-control-regex
+    if (/[\x00-\x1f\x7f]/.test(value)) throw new Fault('bad_request', `"${key}" holds a control character`);
+    if (value === '') continue;
+    try {
+      rule.check(value);
+    } catch (err) {
+      if (!isFault(err, 'bad_request')) throw err;
+      throw new Fault('bad_request', `Invalid value for device option "${key}": ${err.message}`);
+    }
+  }
+  for (const [key, rule] of Object.entries(table)) {
+    if (rule.required && (device[key] ?? '') === '') {
+      throw new Fault('bad_request', `the device needs a value for "${key}"`);
+    }
+  }
+}
+
+function unknownKey(device: StringMap, key: string): Fault {
+  const reason = device['type'] === 'disk' ? DISK_FOR_OTHERS[key] : undefined;
+  if (reason !== undefined) return new Fault('bad_request', `device option "${key}" ${reason}`);
+  if (device['type'] === 'disk' && key === 'pool') {
+    return new Fault(
+      'bad_request',
+      'disks from a storage pool other than the root disk are not supported yet',
+    );
+  }
+  if (device['type'] === 'disk' && key === 'source') {
+    return new Fault('bad_request', 'Root disk entry may not have a "source" property set');
+  }
+  return new Fault('bad_request', `Invalid device option ${JSON.stringify(key)}`);
+}
+
+/** Rules over several keys of one device. */
+function checkTogether(device: StringMap, nictype: string): void {
+  const has = (key: string): boolean => (device[key] ?? '') !== '';
+  const type = device['type'];
+  if (type === 'disk' && parseBool(device['readonly']) && parseBool(device['recursive'])) {
+    throw new Fault('bad_request', '"recursive" and "readonly" cannot be used together');
+  }
+  if (type === 'disk' && has('required') && has('optional')) {
+    throw new Fault('bad_request', '"optional" is the old inverse of "required"; set only one of them');
+  }
+  if (type === 'disk' && device['path'] !== '/' && innerPathOf(device['path'] ?? '') === '/') {
+    throw wrong(device['path'] ?? '', 'is the root of the instance; write the path of the root disk as "/"');
+  }
+  if ((type === 'unix-char' || type === 'unix-block') && !has('source') && !has('path')) {
+    throw new Fault('bad_request', 'the device needs a "source" or a "path"');
+  }
+  if (type === 'nic') checkNic(device, nictype, has);
+}
+
+function checkNic(device: StringMap, nictype: string, has: (key: string) => boolean): void {
+  if (has('network')) {
+    for (const key of ['nictype', 'parent']) {
+      if (has(key))
+        throw new Fault('bad_request', `Cannot use "${key}" property in conjunction with "network" property`);
+    }
+  } else if (nictype !== 'p2p' && !has('parent')) {
+    throw new Fault('bad_request', `a ${nictype} nic needs a "parent" interface or a managed "network"`);
+  }
+  if (has('limits.max') && (has('limits.ingress') || has('limits.egress'))) {
+    throw new Fault(
+      'bad_request',
+      '"limits.max" sets both directions; leave "limits.ingress" and "limits.egress" away',
+    );
+  }
+  if (device['type'] === 'nic' && has('gvrp') && parseBool(device['gvrp']) && !has('vlan')) {
+    throw new Fault('bad_request', '"gvrp" needs a "vlan"');
+  }
+}
