@@ -1,6 +1,6 @@
 /**
- * The configuration keys of instances and profiles: what each takes, where it
- * may stand, and whether a running container follows a change at once.
+ * The configuration keys of instances and profiles: what each takes and
+ * where it may stand.
  *
  * Pure. `checkConfig` is the one entry for anything a client wrote. A key that
  * LXD has and that is not done here is refused with its reason (REFUSED)
@@ -27,12 +27,6 @@ import {
 
 /** Throws a Fault whose text starts with the value; the empty value never gets here. */
 export type ValueCheck = (value: string) => void;
-
-interface KeyRule {
-  readonly check: ValueCheck;
-  /** A change reaches a running container at once; else it counts from the next start on. */
-  readonly live: boolean;
-}
 
 /** Where a set of keys stands. */
 export type ConfigScope = 'instance' | 'profile';
@@ -85,82 +79,78 @@ const json: ValueCheck = (value) => {
   }
 };
 
-const live = (check: ValueCheck): KeyRule => ({ check, live: true });
-const later = (check: ValueCheck): KeyRule => ({ check, live: false });
-
 /** Keys of one name; all may stand in a profile. */
-const KEYS: Readonly<Record<string, KeyRule>> = {
-  'boot.autostart': later(bool),
-  'boot.autostart.delay': later(integer(0, 86_400)),
-  'boot.autostart.priority': later(integer(-2_147_483_648, 2_147_483_647)),
-  'boot.host_shutdown_timeout': live(integer(0, 86_400)),
-  'boot.stop.priority': later(integer(-2_147_483_648, 2_147_483_647)),
-  'cloud-init.user-data': later(anything),
-  'cloud-init.vendor-data': later(anything),
-  'cloud-init.network-config': later(anything),
+const KEYS: Readonly<Record<string, ValueCheck>> = {
+  'boot.autostart': bool,
+  'boot.autostart.delay': integer(0, 86_400),
+  'boot.autostart.priority': integer(-2_147_483_648, 2_147_483_647),
+  'boot.host_shutdown_timeout': integer(0, 86_400),
+  'boot.stop.priority': integer(-2_147_483_648, 2_147_483_647),
+  'cloud-init.user-data': anything,
+  'cloud-init.vendor-data': anything,
+  'cloud-init.network-config': anything,
   // There is no cluster to leave: accepted so that definitions made for one can be used.
-  'cluster.evacuate': later(oneOf('auto', 'migrate', 'live-migrate', 'stop')),
-  'limits.cpu': live((value) => void parseCpuLimit(value)),
-  'limits.cpu.allowance': live((value) => void parseCpuAllowance(value)),
-  'limits.cpu.priority': live(priority),
-  'limits.disk.priority': live(priority),
-  'limits.hugepages.64KB': live(bytes),
-  'limits.hugepages.1MB': live(bytes),
-  'limits.hugepages.2MB': live(bytes),
-  'limits.hugepages.1GB': live(bytes),
-  'limits.memory': live((value) => void parseMemoryLimit(value)),
-  'limits.memory.enforce': live(oneOf('hard', 'soft')),
-  'limits.memory.swap': live(bool),
-  'limits.memory.swap.priority': live(priority),
-  'limits.network.priority': live(priority),
-  'limits.processes': live(integer(1)),
-  'linux.kernel_modules': live(kernelModules),
+  'cluster.evacuate': oneOf('auto', 'migrate', 'live-migrate', 'stop'),
+  'limits.cpu': (value) => void parseCpuLimit(value),
+  'limits.cpu.allowance': (value) => void parseCpuAllowance(value),
+  'limits.cpu.priority': priority,
+  'limits.disk.priority': priority,
+  'limits.hugepages.64KB': bytes,
+  'limits.hugepages.1MB': bytes,
+  'limits.hugepages.2MB': bytes,
+  'limits.hugepages.1GB': bytes,
+  'limits.memory': (value) => void parseMemoryLimit(value),
+  'limits.memory.enforce': oneOf('hard', 'soft'),
+  'limits.memory.swap': bool,
+  'limits.memory.swap.priority': priority,
+  'limits.network.priority': priority,
+  'limits.processes': integer(1),
+  'linux.kernel_modules': kernelModules,
   // These three only steer a live migration, which is refused on its own.
-  'migration.incremental.memory': live(bool),
-  'migration.incremental.memory.iterations': live(integer(0, 999)),
-  'migration.incremental.memory.goal': live(integer(0, 100)),
-  'raw.idmap': later(rawIdmap),
-  'raw.lxc': later(checkRawLxc),
-  'raw.seccomp': later(anything),
-  // The guest API does not exist yet, for any value of this key.
-  'security.devlxd': live(bool),
-  'security.idmap.base': later(integer(0, 0xffff_fffe)),
-  'security.idmap.isolated': later(bool),
-  'security.idmap.size': later(idmapSize),
-  'security.nesting': live(bool),
-  'security.privileged': later(bool),
-  'security.protection.delete': live(bool),
-  'security.protection.shift': live(bool),
-  'security.syscalls.allow': later(syscalls),
-  'security.syscalls.deny': later(syscalls),
-  'security.syscalls.deny_compat': later(bool),
-  'security.syscalls.deny_default': later(bool),
-  'security.syscalls.whitelist': later(syscalls),
-  'security.syscalls.blacklist': later(syscalls),
-  'security.syscalls.blacklist_compat': later(bool),
-  'security.syscalls.blacklist_default': later(bool),
+  'migration.incremental.memory': bool,
+  'migration.incremental.memory.iterations': integer(0, 999),
+  'migration.incremental.memory.goal': integer(0, 100),
+  'raw.idmap': rawIdmap,
+  'raw.lxc': checkRawLxc,
+  'raw.seccomp': anything,
+  'security.devlxd': bool,
+  'security.idmap.base': integer(0, 0xffff_fffe),
+  'security.idmap.isolated': bool,
+  'security.idmap.size': idmapSize,
+  'security.nesting': bool,
+  'security.privileged': bool,
+  'security.protection.delete': bool,
+  'security.protection.shift': bool,
+  'security.syscalls.allow': syscalls,
+  'security.syscalls.deny': syscalls,
+  'security.syscalls.deny_compat': bool,
+  'security.syscalls.deny_default': bool,
+  'security.syscalls.whitelist': syscalls,
+  'security.syscalls.blacklist': syscalls,
+  'security.syscalls.blacklist_compat': bool,
+  'security.syscalls.blacklist_default': bool,
   // Differs: no snapshot is taken or expired yet; the plan is kept for when they are.
-  'snapshots.schedule': later(checkSchedule),
-  'snapshots.schedule.stopped': later(bool),
-  'snapshots.pattern': later(oneLine),
-  'snapshots.expiry': later(checkExpiry),
+  'snapshots.schedule': checkSchedule,
+  'snapshots.schedule.stopped': bool,
+  'snapshots.pattern': oneLine,
+  'snapshots.expiry': checkExpiry,
 };
 
 /** Keys that only an instance has; the daemon writes most of them. */
-const INSTANCE_KEYS: Readonly<Record<string, KeyRule>> = {
-  'volatile.apply_quota': later(anything),
-  'volatile.apply_template': later(oneOf('create', 'copy')),
-  'volatile.base_image': later((value) => {
+const INSTANCE_KEYS: Readonly<Record<string, ValueCheck>> = {
+  'volatile.apply_quota': anything,
+  'volatile.apply_template': oneOf('create', 'copy'),
+  'volatile.base_image': (value) => {
     if (!/^[0-9a-f]{64}$/.test(value)) throw wrong(value, 'is not an image fingerprint');
-  }),
-  'volatile.cloud-init.instance-id': later(anything),
-  'volatile.evacuate.origin': later(anything),
-  'volatile.idmap.base': later(integer(0, 0xffff_fffe)),
-  'volatile.idmap.current': later(json),
-  'volatile.idmap.next': later(json),
-  'volatile.last_state.idmap': later(json),
-  'volatile.last_state.power': later(oneLine),
-  'volatile.uuid': later(uuid),
+  },
+  'volatile.cloud-init.instance-id': anything,
+  'volatile.evacuate.origin': anything,
+  'volatile.idmap.base': integer(0, 0xffff_fffe),
+  'volatile.idmap.current': json,
+  'volatile.idmap.next': json,
+  'volatile.last_state.idmap': json,
+  'volatile.last_state.power': oneLine,
+  'volatile.uuid': uuid,
 };
 
 const VOLATILE_DEVICE: Readonly<Record<string, ValueCheck>> = {
@@ -234,12 +224,6 @@ export function namedConfigKeys(): readonly string[] {
   return [...Object.keys(KEYS), ...Object.keys(INSTANCE_KEYS)];
 }
 
-/** True when a running container follows a change of the key at once. */
-export function isLiveKey(key: string): boolean {
-  if (key.startsWith('user.')) return true;
-  return Object.hasOwn(KEYS, key) && KEYS[key]?.live === true;
-}
-
 /** Throws bad_request for the first key or value that cannot stand in this scope. */
 export function checkConfig(config: StringMap, scope: ConfigScope): void {
   for (const [key, value] of Object.entries(config)) checkKey(key, value, scope);
@@ -276,10 +260,9 @@ function findCheck(key: string, scope: ConfigScope): ValueCheck {
   if (VM_ONLY.has(key)) {
     throw new Fault('bad_request', `${key} is only for virtual machines, which this server does not run`);
   }
-  const check = (Object.hasOwn(KEYS, key) ? KEYS[key]?.check : undefined) ?? prefixed(key) ?? notDone(key);
+  const check = (Object.hasOwn(KEYS, key) ? KEYS[key] : undefined) ?? prefixed(key) ?? notDone(key);
   if (check !== undefined) return check;
-  const own =
-    (Object.hasOwn(INSTANCE_KEYS, key) ? INSTANCE_KEYS[key]?.check : undefined) ?? instancePrefixed(key);
+  const own = (Object.hasOwn(INSTANCE_KEYS, key) ? INSTANCE_KEYS[key] : undefined) ?? instancePrefixed(key);
   if (own === undefined) throw new Fault('bad_request', `Unknown configuration key: ${key}`);
   if (scope === 'profile')
     throw new Fault('bad_request', `${key} can only be set on an instance, not in a profile`);

@@ -26,15 +26,12 @@ type Check = (value: string) => void;
 interface KeyRule {
   readonly check: Check;
   readonly required: boolean;
-  /** May change while the device stays plugged; any other change is a remove and an add. */
-  readonly live: boolean;
 }
 
 type KeyTable = Readonly<Record<string, KeyRule>>;
 
-const may = (check: Check): KeyRule => ({ check, required: false, live: false });
-const must = (check: Check): KeyRule => ({ check, required: true, live: false });
-const live = (check: Check): KeyRule => ({ check, required: false, live: true });
+const may = (check: Check): KeyRule => ({ check, required: false });
+const must = (check: Check): KeyRule => ({ check, required: true });
 
 const anything: Check = () => undefined;
 const bool: Check = (value) => void parseBool(value);
@@ -102,17 +99,17 @@ const PROPAGATIONS = [
 ];
 
 const DISK_LIMITS: KeyTable = {
-  'limits.read': live(ioLimit),
-  'limits.write': live(ioLimit),
-  'limits.max': live(ioLimit),
+  'limits.read': may(ioLimit),
+  'limits.write': may(ioLimit),
+  'limits.max': may(ioLimit),
   // Orders the firmware of virtual machines; a container has none.
   'boot.priority': may(integer(0, 0x7fff_ffff)),
 };
 
 const ROOT_DISK: KeyTable = {
   path: must(innerPath),
-  pool: may(anything),
-  size: live((value) => void parseBytes(value)),
+  pool: must(anything),
+  size: may((value) => void parseBytes(value)),
   ...DISK_LIMITS,
 };
 
@@ -141,11 +138,11 @@ const NIC: KeyTable = {
 const PARENT: KeyTable = { parent: may(interfaceName), network: may(anything) };
 
 const TRAFFIC: KeyTable = {
-  'limits.ingress': live(bitRate),
-  'limits.egress': live(bitRate),
-  'limits.max': live(bitRate),
-  'ipv4.routes': live(subnets(4)),
-  'ipv6.routes': live(subnets(6)),
+  'limits.ingress': may(bitRate),
+  'limits.egress': may(bitRate),
+  'limits.max': may(bitRate),
+  'ipv4.routes': may(subnets(4)),
+  'ipv6.routes': may(subnets(6)),
 };
 
 const VLAN: KeyTable = { vlan: may(vlanId), gvrp: may(bool) };
@@ -159,13 +156,13 @@ const NICS: Readonly<Record<string, KeyTable>> = {
     host_name: may(interfaceName),
     vlan: may(vlanOrNone),
     'vlan.tagged': may(vlanList),
-    'ipv4.address': live(addressOrNone(4)),
-    'ipv6.address': live(addressOrNone(6)),
-    'ipv4.routes.external': live(subnets(4)),
-    'ipv6.routes.external': live(subnets(6)),
-    'security.mac_filtering': live(bool),
-    'security.ipv4_filtering': live(bool),
-    'security.ipv6_filtering': live(bool),
+    'ipv4.address': may(addressOrNone(4)),
+    'ipv6.address': may(addressOrNone(6)),
+    'ipv4.routes.external': may(subnets(4)),
+    'ipv6.routes.external': may(subnets(6)),
+    'security.mac_filtering': may(bool),
+    'security.ipv4_filtering': may(bool),
+    'security.ipv6_filtering': may(bool),
     'security.port_isolation': may(bool),
   },
   p2p: { ...NIC, ...TRAFFIC, host_name: may(interfaceName) },
@@ -202,13 +199,6 @@ export function isRootDisk(device: StringMap): boolean {
 export function innerPathOf(path: string): string {
   const clean = posix.normalize(`/${path}`);
   return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
-}
-
-/** Keys of which a change needs no replug, for a device of this kind. */
-export function isLiveDeviceKey(device: StringMap, nictype: string, key: string): boolean {
-  const table =
-    device['type'] === 'disk' ? diskTable(device) : device['type'] === 'nic' ? NICS[nictype] : undefined;
-  return table?.[key]?.live === true;
 }
 
 /**
