@@ -58,9 +58,10 @@ export interface Runtime {
   /**
    * Brings a running container from one definition to the next (limits, hot
    * plug). Called after the new one has been validated and before it is
-   * saved; a Fault means nothing was changed.
+   * saved; a Fault means nothing was changed. Returns the volatile.* keys
+   * (null: to be removed) that the caller saves together with the new definition.
    */
-  apply(before: Expanded, after: Expanded): Promise<void>;
+  apply(before: Expanded, after: Expanded): Promise<Readonly<Record<string, string | null>>>;
   /** Refuses (bad_request) what the runtime could not do with this definition; no side effects. */
   validate(next: Expanded): void;
   state(id: string): Promise<InstanceStateWire>;

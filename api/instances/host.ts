@@ -1,0 +1,126 @@
+/**
+ * What this host offers to containers, read once when the daemon starts.
+ * The readers at the end are the only part that does I/O.
+ */
+import { access, readFile, readdir } from 'node:fs/promises';
+import { arch, cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { CgroupLayout } from '../metrics/cgroup.ts';
+import { readCgroupLayout } from '../metrics/cgroup.ts';
+import type { HostRange } from '../idmap/idmap.ts';
+import { hostRange } from '../idmap/idmap.ts';
+
+export interface HostFacts extends CgroupLayout {
+  readonly swapAccounting: boolean;
+  readonly memoryBytes: number;
+  readonly cpuCount: number;
+  /** liblxc's word for the machine, such as `x86_64`. */
+  readonly architecture: string;
+  /** Files of lxcfs that exist, as `proc/meminfo`; empty when it does not run. */
+  readonly lxcfs: readonly string[];
+  readonly lxcfsPath: string;
+  readonly appArmor: boolean;
+  /** Optional paths of the host that guests see when they exist, without the leading slash. */
+  readonly extraPaths: readonly string[];
+  readonly idRange: HostRange;
+  readonly bootId: string;
+}
+
+const EXTRA_PATHS = [
+  'dev/fuse',
+  'dev/net/tun',
+  'proc/sys/fs/binfmt_misc',
+  'sys/firmware/efi/efivars',
+  'sys/fs/fuse/connections',
+  'sys/fs/pstore',
+  'sys/kernel/config',
+  'sys/kernel/debug',
+  'sys/kernel/security',
+  'sys/kernel/tracing',
+];
+
+const LXCFS_FILES = [
+  'proc/cpuinfo',
+  'proc/diskstats',
+  'proc/loadavg',
+  'proc/meminfo',
+  'proc/slabinfo',
+  'proc/stat',
+  'proc/swaps',
+  'proc/uptime',
+  'sys/devices/system/cpu',
+];
+
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x64: 'x86_64',
+  arm64: 'aarch64',
+  arm: 'armv7l',
+  ia32: 'i686',
+  ppc64: 'ppc64le',
+  s390x: 's390x',
+  riscv64: 'riscv64',
+};
+
+export function hostArchitecture(): string {
+  return ARCHITECTURES[arch()] ?? arch();
+}
+
+export async function readHostFacts(): Promise<HostFacts> {
+  const layout = readCgroupLayout();
+  const memory = layout.v1['memory'];
+  const lxcfsPath = '/var/lib/lxcfs';
+  return {
+    ...layout,
+    swapAccounting: memory === undefined || (await exists(join(memory, 'memory.memsw.limit_in_bytes'))),
+    memoryBytes: totalmem(),
+    cpuCount: cpus().length,
+    architecture: hostArchitecture(),
+    lxcfs: await existing(lxcfsPath, LXCFS_FILES),
+    lxcfsPath,
+    appArmor:
+      (await readText('/sys/module/apparmor/parameters/enabled')).startsWith('Y') &&
+      (await exists('/sys/kernel/security/apparmor')),
+    extraPaths: await existing('/', EXTRA_PATHS),
+    idRange: hostRange(await readText('/etc/subuid'), await readText('/etc/subgid')),
+    bootId: (await readText('/proc/sys/kernel/random/boot_id')).trim(),
+  };
+}
+
+/** lxcfs may be started after the daemon: asked again before each start, two cheap stats. */
+export async function lxcfsFiles(lxcfsPath: string, known: readonly string[]): Promise<readonly string[]> {
+  if (!(await exists(join(lxcfsPath, 'proc/meminfo')))) return [];
+  return known.length > 0 ? known : existing(lxcfsPath, LXCFS_FILES);
+}
+
+async function existing(root: string, names: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of names) if (await exists(join(root, name))) found.push(name);
+  return found;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** '' for a file that is not there: each reader above treats that as "not offered". */
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Names below a directory of cgroups, [] when it is not there. */
+export async function cgroupChildren(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path, { withFileTypes: true })).filter((e) => e.isDirectory()).map((e) => e.name);
+  } catch {
+    return [];
+  }
+}

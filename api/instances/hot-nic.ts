@@ -1,0 +1,93 @@
+/** Adds and removes nics of a running container. */
+import { Fault, isFault } from '../../process/fault.ts';
+import type { StringMap } from '../db/rows.ts';
+import { runTool } from '../tools.ts';
+import type { NicPlan } from './nics.ts';
+import { planNic } from './nics.ts';
+import type { Running } from './power.ts';
+import type { RuntimeParts } from './runtime-parts.ts';
+import { nicNames } from './start.ts';
+import type { Expanded } from './types.ts';
+
+async function plan(
+  parts: RuntimeParts,
+  running: Running,
+  expanded: Expanded,
+  device: string,
+  config: StringMap,
+): Promise<NicPlan> {
+  const [there] = await parts.native.interfaces([running.initPid]);
+  const taken = new Set((there ?? []).map((nic) => nic.name));
+  return planNic(expanded, device, config, (n) => parts.networks.managed(n), nicNames, taken);
+}
+
+export const hotPlugNic = {
+  /** Makes the link and moves it into the container; returns what was chosen as volatile keys. */
+  async plug(parts: RuntimeParts, running: Running, expanded: Expanded, device: string, config: StringMap): Promise<StringMap> {
+    const { link, bridged, volatile } = await plan(parts, running, expanded, device, config);
+    const pid = String(running.initPid);
+    const guest = `sw${nicNames.hostName().slice(4)}`;
+    try {
+      if (link.kind === 'veth') await addVeth(link.hostName ?? '', guest, link.link);
+      else if (link.kind === 'macvlan') {
+        await runTool('ip', ['link', 'add', 'link', link.link ?? '', 'name', guest, 'type', 'macvlan', 'mode', 'bridge']);
+      } else await runTool('ip', ['link', 'set', link.link ?? '', 'name', guest]);
+      if (link.hwaddr !== null) await runTool('ip', ['link', 'set', guest, 'address', link.hwaddr]);
+      if (link.mtu !== null) await runTool('ip', ['link', 'set', guest, 'mtu', link.mtu]);
+      if (bridged !== null) await parts.networks.plug(bridged);
+      await runTool('ip', ['link', 'set', guest, 'netns', pid, 'name', link.name]);
+      await inContainer(running, ['link', 'set', link.name, 'up']);
+      if (bridged !== null) await parts.networks.plugged(bridged);
+      return volatile;
+    } catch (err) {
+      if (bridged !== null) await parts.networks.unplug(bridged);
+      await deleteLink(link.hostName ?? guest);
+      throw new Fault('bad_request', `add nic "${device}" to the running container`, { cause: err });
+    }
+  },
+
+  /** Limits, filters and addresses changed: the link stays. */
+  async replug(parts: RuntimeParts, expanded: Expanded, device: string, config: StringMap): Promise<void> {
+    const hostName = expanded.row.config[`volatile.${device}.host_name`] ?? '';
+    const kept = { hostName: (): string => hostName, hwaddr: (): string => '' };
+    const { bridged } = planNic(expanded, device, config, (n) => parts.networks.managed(n), kept, new Set());
+    if (bridged === null || bridged.hostName === '') return;
+    await parts.networks.plug(bridged);
+    await parts.networks.plugged(bridged);
+  },
+};
+
+async function addVeth(hostName: string, guest: string, bridge: string | null): Promise<void> {
+  await runTool('ip', ['link', 'add', hostName, 'type', 'veth', 'peer', 'name', guest]);
+  if (bridge !== null) await runTool('ip', ['link', 'set', hostName, 'master', bridge]);
+  await runTool('ip', ['link', 'set', hostName, 'up']);
+}
+
+async function inContainer(running: Running, args: readonly string[]): Promise<void> {
+  await runTool('nsenter', [`--net=/proc/${String(running.initPid)}/ns/net`, 'ip', ...args]);
+}
+
+async function deleteLink(name: string): Promise<void> {
+  try {
+    await runTool('ip', ['link', 'delete', name]);
+  } catch (err) {
+    if (!isFault(err, 'tool_failed')) throw err; // not there: nothing to delete
+  }
+}
+
+/** Takes a nic out of a running container; a physical one comes back to the host under its own name. */
+export async function hotUnplugNic(
+  parts: RuntimeParts,
+  running: Running,
+  expanded: Expanded,
+  device: string,
+  config: StringMap,
+): Promise<void> {
+  const hostName = expanded.row.config[`volatile.${device}.host_name`] ?? '';
+  const kept = { hostName: (): string => hostName, hwaddr: (): string => '' };
+  const { link, bridged } = planNic(expanded, device, config, (n) => parts.networks.managed(n), kept, new Set());
+  if (bridged !== null) await parts.networks.unplug(bridged);
+  if (link.kind === 'veth') await deleteLink(hostName);
+  else if (link.kind === 'macvlan') await inContainer(running, ['link', 'delete', link.name]);
+  else await inContainer(running, ['link', 'set', link.name, 'netns', '1', 'name', link.link ?? link.name]);
+}
