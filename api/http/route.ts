@@ -14,9 +14,11 @@ export type Method = 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 /**
  * any: reachable by callers nobody trusts (the handler limits what it tells);
  * trusted: any caller that is trusted; admin: not a restricted certificate;
- * project: admin, or a restricted certificate that lists the project.
+ * project: admin, or a restricted certificate that lists the project;
+ * metrics: any trusted caller, certificates of type metrics, and everybody
+ * when core.metrics_authentication is false.
  */
-export type Access = 'any' | 'trusted' | 'project' | 'admin';
+export type Access = 'any' | 'trusted' | 'project' | 'admin' | 'metrics';
 
 export interface Call {
   readonly method: Method;
@@ -51,7 +53,12 @@ export interface Caller {
 }
 
 export type Answer =
-  | { readonly kind: 'sync'; readonly metadata: unknown; readonly etagOf?: unknown }
+  | {
+      readonly kind: 'sync';
+      readonly metadata: unknown;
+      readonly etagOf?: unknown;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
   | { readonly kind: 'created'; readonly location: string }
   | { readonly kind: 'async'; readonly operation: Operation }
   | {
