@@ -27,13 +27,26 @@ export type VolatileChanges = Readonly<Record<string, string | null>>;
 const LIVE_DEVICE_KEYS: Readonly<Record<string, readonly string[]>> = {
   disk: ['limits.max', 'limits.read', 'limits.write', 'size'],
   nic: [
-    'limits.ingress', 'limits.egress', 'limits.max', 'ipv4.routes', 'ipv6.routes', 'ipv4.address', 'ipv6.address',
-    'security.mac_filtering', 'security.ipv4_filtering', 'security.ipv6_filtering', 'security.port_isolation',
+    'limits.ingress',
+    'limits.egress',
+    'limits.max',
+    'ipv4.routes',
+    'ipv6.routes',
+    'ipv4.address',
+    'ipv6.address',
+    'security.mac_filtering',
+    'security.ipv4_filtering',
+    'security.ipv6_filtering',
+    'security.port_isolation',
   ],
 };
 
 /** Returns the volatile.* keys to save with the new definition. */
-export async function applyChanges(parts: RuntimeParts, before: Expanded, after: Expanded): Promise<VolatileChanges> {
+export async function applyChanges(
+  parts: RuntimeParts,
+  before: Expanded,
+  after: Expanded,
+): Promise<VolatileChanges> {
   const running = parts.powers.running(after.row.id);
   if (running === null) return {};
   const undo = new Undo();
@@ -66,23 +79,32 @@ async function applyLimits(
   await writeSettings(parts, running, changes);
 }
 
-async function writeSettings(parts: RuntimeParts, running: Running, settings: readonly CgroupSetting[]): Promise<void> {
+async function writeSettings(
+  parts: RuntimeParts,
+  running: Running,
+  settings: readonly CgroupSetting[],
+): Promise<void> {
   for (const setting of settings) {
     const mount = setting.controller === 'unified' ? parts.host.unified : parts.host.v1[setting.controller];
     if (mount === undefined || mount === null) continue;
     try {
       await writeFile(join(mount, running.cgroup, setting.file), setting.value);
     } catch (err) {
-      throw new Fault('bad_request', `set ${setting.file} of the running container to ${setting.value}; it may use more than that right now`, {
-        cause: err,
-      });
+      throw new Fault(
+        'bad_request',
+        `set ${setting.file} of the running container to ${setting.value}; it may use more than that right now`,
+        {
+          cause: err,
+        },
+      );
     }
   }
 }
 
 /** Places every running container that has `limits.cpu`; called when one starts, stops or changes. */
 export async function repinCpus(parts: RuntimeParts, changed?: Expanded): Promise<void> {
-  const controller = parts.host.v1['cpuset'] ?? (parts.host.unifiedControllers.includes('cpuset') ? parts.host.unified : null);
+  const controller =
+    parts.host.v1['cpuset'] ?? (parts.host.unifiedControllers.includes('cpuset') ? parts.host.unified : null);
   if (controller === null) return;
   const wishes = parts.powers.runningIds().map((id) => {
     const config = changed?.row.id === id ? changed.config : parts.store.expand(parts.store.byId(id)).config;
@@ -195,14 +217,20 @@ async function plugDisk(
   const mount = await planDisk(name, config);
   if (mount === null) return;
   if (mount.fstype !== 'none') {
-    throw new Fault('bad_request', `device "${name}": a disk with a file system of its own can only be added while the instance is stopped`);
+    throw new Fault(
+      'bad_request',
+      `device "${name}": a disk with a file system of its own can only be added while the instance is stopped`,
+    );
   }
   const { extents } = instanceIdmap(parts, expanded);
   const flags: ('ro' | 'rec' | 'idmap')[] = [];
   if (mount.options.includes('ro')) flags.push('ro');
   if (mount.options.includes('rbind')) flags.push('rec');
   if (mount.options.includes('idmap=container')) flags.push('idmap');
-  await parts.native.run([steps.idmap(extents), steps.mountInto(running.initPid, mount.source, mount.target, flags)]);
+  await parts.native.run([
+    steps.idmap(extents),
+    steps.mountInto(running.initPid, mount.source, mount.target, flags),
+  ]);
 }
 
 async function plugUnix(

@@ -27,7 +27,10 @@ export async function diskLimits(
         : (config['source'] ?? '');
     const device = await blockDeviceOf(path);
     if (device === null) {
-      throw new Fault('bad_request', `device "${name}": ${path} lies on no block device, so its I/O cannot be limited`);
+      throw new Fault(
+        'bad_request',
+        `device "${name}": ${path} lies on no block device, so its I/O cannot be limited`,
+      );
     }
     for (const { direction, text } of limits) out.push(setting(parts, device, direction, text, name));
   }
@@ -56,13 +59,28 @@ function setting(
   const [unit, amount] = 'iops' in limit ? ['iops', limit.iops] : ['bps', limit.bytesPerS];
   if (parts.host.v1['blkio'] !== undefined) {
     const file = `blkio.throttle.${direction}_${unit}_device`;
-    return { controller: 'blkio', file, value: `${device} ${String(amount)}`, unlimited: `${device} 0`, device };
+    return {
+      controller: 'blkio',
+      file,
+      value: `${device} ${String(amount)}`,
+      unlimited: `${device} 0`,
+      device,
+    };
   }
   if (!parts.host.unifiedControllers.includes('io')) {
-    throw new Fault('bad_request', `device "${name}": this host has no io controller, so I/O limits cannot be kept`);
+    throw new Fault(
+      'bad_request',
+      `device "${name}": this host has no io controller, so I/O limits cannot be kept`,
+    );
   }
   const key = `${direction === 'read' ? 'r' : 'w'}${unit}`;
-  return { controller: 'unified', file: 'io.max', value: `${device} ${key}=${String(amount)}`, unlimited: `${device} ${key}=max`, device: `${device} ${key}` };
+  return {
+    controller: 'unified',
+    file: 'io.max',
+    value: `${device} ${key}=${String(amount)}`,
+    unlimited: `${device} ${key}=max`,
+    device: `${device} ${key}`,
+  };
 }
 
 /** `major:minor` of the whole disk below a path (or of the device node itself). */

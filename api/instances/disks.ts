@@ -44,9 +44,15 @@ export async function planDevices(expanded: Expanded, nodeDir: string): Promise<
 
 /** LXD's order: disks by path, then the others by type and name. */
 function orderedDevices(expanded: Expanded): [string, StringMap][] {
-  const rank = (config: StringMap): string => (config['type'] === 'disk' ? `0${config['path'] ?? ''}` : `1${config['type'] ?? ''}`);
+  const rank = (config: StringMap): string =>
+    config['type'] === 'disk' ? `0${config['path'] ?? ''}` : `1${config['type'] ?? ''}`;
   return Object.entries(expanded.devices)
-    .filter(([, c]) => (c['type'] === 'disk' && c['path'] !== '/') || c['type'] === 'unix-char' || c['type'] === 'unix-block')
+    .filter(
+      ([, c]) =>
+        (c['type'] === 'disk' && c['path'] !== '/') ||
+        c['type'] === 'unix-char' ||
+        c['type'] === 'unix-block',
+    )
     .sort(([a, ca], [b, cb]) => (rank(ca) + a < rank(cb) + b ? -1 : 1));
 }
 
@@ -61,7 +67,10 @@ export async function planDisk(device: string, config: StringMap): Promise<Mount
   const found = await statOrNull(source);
   if (found === null) {
     if (!isRequired(config)) return null;
-    throw new Fault('bad_request', `device "${device}": the source ${source} is not there; create it or set required=false`);
+    throw new Fault(
+      'bad_request',
+      `device "${device}": the source ${source} is not there; create it or set required=false`,
+    );
   }
   const readonly = parseBool(config['readonly']);
   const target = config['path'] ?? '';
@@ -84,7 +93,10 @@ async function fileSystemOf(device: string, source: string): Promise<string> {
   const { stdout } = await runTool('blkid', ['-o', 'value', '-s', 'TYPE', source]);
   const fstype = stdout.trim();
   if (fstype === '') {
-    throw new Fault('bad_request', `device "${device}": there is no file system on ${source}; make one, or pass the disk as a unix-block device`);
+    throw new Fault(
+      'bad_request',
+      `device "${device}": there is no file system on ${source}; make one, or pass the disk as a unix-block device`,
+    );
   }
   return fstype;
 }
@@ -104,9 +116,23 @@ export async function planUnix(device: string, config: StringMap, nodeDir: strin
   if (numbers === null) return null;
   const file = join(nodeDir, `unix.${device}.${target.replace(/^\/+/, '').replaceAll('/', '-')}`);
   const mode = config['mode'] ?? '0660';
-  const node = steps.mknod(file, kind, numbers.major, numbers.minor, mode, Number(config['uid'] ?? '0'), Number(config['gid'] ?? '0'));
+  const node = steps.mknod(
+    file,
+    kind,
+    numbers.major,
+    numbers.minor,
+    mode,
+    Number(config['uid'] ?? '0'),
+    Number(config['gid'] ?? '0'),
+  );
   return {
-    mount: { source: file, target: posix.normalize(target), fstype: 'none', options: ['bind'], isDirectory: false },
+    mount: {
+      source: file,
+      target: posix.normalize(target),
+      fstype: 'none',
+      options: ['bind'],
+      isDirectory: false,
+    },
     node,
     rule: `${kind} ${String(numbers.major)}:${String(numbers.minor)} rwm`,
   };
@@ -126,7 +152,10 @@ async function deviceNumbers(
   if (found !== null && fits) return splitDeviceNumber(found.rdev);
   if (found === null && !isRequired(config)) return null;
   const word = kind === 'b' ? 'block' : 'character';
-  throw new Fault('bad_request', `device "${device}": ${source} is not a ${word} device of this host; give major and minor, or set required=false`);
+  throw new Fault(
+    'bad_request',
+    `device "${device}": ${source} is not a ${word} device of this host; give major and minor, or set required=false`,
+  );
 }
 
 /** Linux' encoding of dev_t. */
@@ -139,7 +168,8 @@ async function statOrNull(path: string): Promise<Stats | null> {
     return await stat(path);
   } catch (err) {
     // Only "not there" is an answer; anything else (EACCES, ELOOP) is told.
-    if (err instanceof Error && 'code' in err && (err.code === 'ENOENT' || err.code === 'ENOTDIR')) return null;
+    if (err instanceof Error && 'code' in err && (err.code === 'ENOENT' || err.code === 'ENOTDIR'))
+      return null;
     throw new Fault('bad_request', `look at the source ${path} on the host`, { cause: err });
   }
 }

@@ -35,14 +35,21 @@ function mustRun(parts: RuntimeParts, id: string): Running {
  * @throws Fault timeout when a process does not get to a place where it can be
  * frozen (it waits for a disk that does not answer); it is thawed again then.
  */
-export async function setFrozen(host: HostFacts, running: Pick<Running, 'cgroup'>, frozen: boolean): Promise<void> {
+export async function setFrozen(
+  host: HostFacts,
+  running: Pick<Running, 'cgroup'>,
+  frozen: boolean,
+): Promise<void> {
   const files = freezerFiles(host, running.cgroup);
   await writeFile(files.control, files.value(frozen));
   const end = Date.now() + DEADLINE_MS;
   for (let pause = 0; !(await isFrozen(host, running.cgroup, frozen)); pause = Math.min(pause + 1, 20)) {
     if (Date.now() > end) {
       await writeFile(files.control, files.value(false));
-      throw new Fault('timeout', `the container did not ${frozen ? 'freeze' : 'thaw'} within 10 s; a process in it waits for a device`);
+      throw new Fault(
+        'timeout',
+        `the container did not ${frozen ? 'freeze' : 'thaw'} within 10 s; a process in it waits for a device`,
+      );
     }
     await sleep(pause);
   }
@@ -58,7 +65,8 @@ function freezerFiles(host: HostFacts, cgroup: string): FreezerFiles {
     return { control: join(host.unified, cgroup, 'cgroup.freeze'), value: (frozen) => (frozen ? '1' : '0') };
   }
   const v1 = host.v1['freezer'];
-  if (v1 === undefined) throw new Fault('unavailable', 'this host has no freezer: mount the cgroup2 file system');
+  if (v1 === undefined)
+    throw new Fault('unavailable', 'this host has no freezer: mount the cgroup2 file system');
   return { control: join(v1, cgroup, 'freezer.state'), value: (frozen) => (frozen ? 'FROZEN' : 'THAWED') };
 }
 
@@ -71,13 +79,18 @@ async function isFrozen(host: HostFacts, cgroup: string, wanted: boolean): Promi
 export async function readFrozen(host: HostFacts, cgroup: string): Promise<boolean> {
   const v1 = host.v1['freezer'];
   const file =
-    host.unified !== null ? join(host.unified, cgroup, 'cgroup.events') : v1 === undefined ? null : join(v1, cgroup, 'freezer.state');
+    host.unified !== null
+      ? join(host.unified, cgroup, 'cgroup.events')
+      : v1 === undefined
+        ? null
+        : join(v1, cgroup, 'freezer.state');
   if (file === null) return false;
   try {
     const text = await readFile(file, 'utf8');
     return /^frozen 1$/m.test(text) || text.trim() === 'FROZEN';
   } catch (err) {
-    if (err instanceof Error && 'code' in err && (err.code === 'ENOENT' || err.code === 'ENODEV')) return false;
+    if (err instanceof Error && 'code' in err && (err.code === 'ENOENT' || err.code === 'ENODEV'))
+      return false;
     throw err;
   }
 }

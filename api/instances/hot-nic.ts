@@ -23,14 +23,31 @@ async function plan(
 
 export const hotPlugNic = {
   /** Makes the link and moves it into the container; returns what was chosen as volatile keys. */
-  async plug(parts: RuntimeParts, running: Running, expanded: Expanded, device: string, config: StringMap): Promise<StringMap> {
+  async plug(
+    parts: RuntimeParts,
+    running: Running,
+    expanded: Expanded,
+    device: string,
+    config: StringMap,
+  ): Promise<StringMap> {
     const { link, bridged, volatile } = await plan(parts, running, expanded, device, config);
     const pid = String(running.initPid);
     const guest = `sw${nicNames.hostName().slice(4)}`;
     try {
       if (link.kind === 'veth') await addVeth(link.hostName ?? '', guest, link.link);
       else if (link.kind === 'macvlan') {
-        await runTool('ip', ['link', 'add', 'link', link.link ?? '', 'name', guest, 'type', 'macvlan', 'mode', 'bridge']);
+        await runTool('ip', [
+          'link',
+          'add',
+          'link',
+          link.link ?? '',
+          'name',
+          guest,
+          'type',
+          'macvlan',
+          'mode',
+          'bridge',
+        ]);
       } else await runTool('ip', ['link', 'set', link.link ?? '', 'name', guest]);
       if (link.hwaddr !== null) await runTool('ip', ['link', 'set', guest, 'address', link.hwaddr]);
       if (link.mtu !== null) await runTool('ip', ['link', 'set', guest, 'mtu', link.mtu]);
@@ -85,7 +102,14 @@ export async function hotUnplugNic(
 ): Promise<void> {
   const hostName = expanded.row.config[`volatile.${device}.host_name`] ?? '';
   const kept = { hostName: (): string => hostName, hwaddr: (): string => '' };
-  const { link, bridged } = planNic(expanded, device, config, (n) => parts.networks.managed(n), kept, new Set());
+  const { link, bridged } = planNic(
+    expanded,
+    device,
+    config,
+    (n) => parts.networks.managed(n),
+    kept,
+    new Set(),
+  );
   if (bridged !== null) await parts.networks.unplug(bridged);
   if (link.kind === 'veth') await deleteLink(hostName);
   else if (link.kind === 'macvlan') await inContainer(running, ['link', 'delete', link.name]);

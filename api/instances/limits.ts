@@ -91,16 +91,28 @@ function cpuSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   const out: CgroupSetting[] = [];
   if (host.v1['cpu'] !== undefined) {
     const shares = Math.max(2, Math.floor((1024 * percent) / 100) - (10 - priority));
-    if (!isDefault) out.push({ controller: 'cpu', file: 'cpu.shares', value: String(shares), unlimited: '1024' });
+    if (!isDefault)
+      out.push({ controller: 'cpu', file: 'cpu.shares', value: String(shares), unlimited: '1024' });
     if (allowance?.kind === 'quota') {
-      out.push({ controller: 'cpu', file: 'cpu.cfs_period_us', value: String(allowance.periodUs), unlimited: '100000' });
-      out.push({ controller: 'cpu', file: 'cpu.cfs_quota_us', value: String(allowance.quotaUs), unlimited: '-1' });
+      out.push({
+        controller: 'cpu',
+        file: 'cpu.cfs_period_us',
+        value: String(allowance.periodUs),
+        unlimited: '100000',
+      });
+      out.push({
+        controller: 'cpu',
+        file: 'cpu.cfs_quota_us',
+        value: String(allowance.quotaUs),
+        unlimited: '-1',
+      });
     }
     return out;
   }
   if (!host.unifiedControllers.includes('cpu')) return out;
   const weight = Math.max(1, percent - (10 - priority));
-  if (!isDefault) out.push({ controller: 'unified', file: 'cpu.weight', value: String(weight), unlimited: '100' });
+  if (!isDefault)
+    out.push({ controller: 'unified', file: 'cpu.weight', value: String(weight), unlimited: '100' });
   if (allowance?.kind === 'quota') {
     const value = `${String(allowance.quotaUs)} ${String(allowance.periodUs)}`;
     out.push({ controller: 'unified', file: 'cpu.max', value, unlimited: 'max 100000' });
@@ -122,7 +134,8 @@ function diskSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
 function processSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   const text = config['limits.processes'] ?? '';
   if (text === '') return [];
-  if (host.v1['pids'] !== undefined) return [{ controller: 'pids', file: 'pids.max', value: text, unlimited: 'max' }];
+  if (host.v1['pids'] !== undefined)
+    return [{ controller: 'pids', file: 'pids.max', value: text, unlimited: 'max' }];
   if (!host.unifiedControllers.includes('pids')) return [];
   return [{ controller: 'unified', file: 'pids.max', value: text, unlimited: 'max' }];
 }
@@ -134,7 +147,12 @@ function hugepageSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
     if (text === '') continue;
     const bytes = String(parseBytes(text));
     if (host.v1['hugetlb'] !== undefined) {
-      out.push({ controller: 'hugetlb', file: `hugetlb.${size}.limit_in_bytes`, value: bytes, unlimited: '-1' });
+      out.push({
+        controller: 'hugetlb',
+        file: `hugetlb.${size}.limit_in_bytes`,
+        value: bytes,
+        unlimited: '-1',
+      });
     } else if (host.unifiedControllers.includes('hugetlb')) {
       out.push({ controller: 'unified', file: `hugetlb.${size}.max`, value: bytes, unlimited: 'max' });
     }
@@ -147,12 +165,18 @@ function hugepageSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
  * everything that differs is lifted (a limit may have to rise above another
  * one first), then the new values are set.
  */
-export function limitChanges(before: readonly CgroupSetting[], after: readonly CgroupSetting[]): CgroupSetting[] {
+export function limitChanges(
+  before: readonly CgroupSetting[],
+  after: readonly CgroupSetting[],
+): CgroupSetting[] {
   const key = (s: CgroupSetting): string => `${s.controller}/${s.file}/${s.device ?? ''}`;
   const old = new Map(before.map((s) => [key(s), s]));
   const fresh = new Map(after.map((s) => [key(s), s]));
   const changed = (s: CgroupSetting): boolean => old.get(key(s))?.value !== fresh.get(key(s))?.value;
   // The pair memory/memsw can only move together: memsw is lifted before and lowered after memory.
-  const lifted = [...before].reverse().filter(changed).map((s) => ({ ...s, value: s.unlimited }));
+  const lifted = [...before]
+    .reverse()
+    .filter(changed)
+    .map((s) => ({ ...s, value: s.unlimited }));
   return [...lifted, ...after.filter(changed)];
 }

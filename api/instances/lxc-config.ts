@@ -66,7 +66,10 @@ export function renderLxcConfig(spec: ContainerSpec, host: HostFacts): string {
   const privileged = spec.idmap.length === 0;
   const lines: Line[] = [
     ...baseLines(spec),
-    ...spec.idmap.map((e): Line => ['lxc.idmap', `${e.kind} ${String(e.nsId)} ${String(e.hostId)} ${String(e.range)}`]),
+    ...spec.idmap.map((e): Line => [
+      'lxc.idmap',
+      `${e.kind} ${String(e.nsId)} ${String(e.hostId)} ${String(e.range)}`,
+    ]),
     ...securityLines(spec, host, privileged),
     ...kernelMounts(spec, host, privileged),
     ...spec.mounts.map(mountLine),
@@ -107,8 +110,19 @@ function baseLines(spec: ContainerSpec): Line[] {
 }
 
 const PRIVILEGED_DEVICES = [
-  'b *:* m', 'c *:* m', 'c 136:* rwm', 'c 1:3 rwm', 'c 1:5 rwm', 'c 1:7 rwm', 'c 1:8 rwm', 'c 1:9 rwm',
-  'c 5:0 rwm', 'c 5:1 rwm', 'c 5:2 rwm', 'c 10:229 rwm', 'c 10:200 rwm',
+  'b *:* m',
+  'c *:* m',
+  'c 136:* rwm',
+  'c 1:3 rwm',
+  'c 1:5 rwm',
+  'c 1:7 rwm',
+  'c 1:8 rwm',
+  'c 1:9 rwm',
+  'c 5:0 rwm',
+  'c 5:1 rwm',
+  'c 5:2 rwm',
+  'c 10:229 rwm',
+  'c 10:200 rwm',
 ];
 
 function securityLines(spec: ContainerSpec, host: HostFacts, privileged: boolean): Line[] {
@@ -122,7 +136,8 @@ function securityLines(spec: ContainerSpec, host: HostFacts, privileged: boolean
   lines.push(['lxc.cap.drop', 'sys_time sys_module sys_rawio mac_admin mac_override']);
   const prefix = host.v1['devices'] === undefined ? 'lxc.cgroup2' : 'lxc.cgroup';
   lines.push([`${prefix}.devices.deny`, 'a']);
-  for (const rule of [...PRIVILEGED_DEVICES, ...spec.deviceRules]) lines.push([`${prefix}.devices.allow`, rule]);
+  for (const rule of [...PRIVILEGED_DEVICES, ...spec.deviceRules])
+    lines.push([`${prefix}.devices.allow`, rule]);
   return lines;
 }
 
@@ -141,14 +156,19 @@ function kernelMounts(spec: ContainerSpec, host: HostFacts, privileged: boolean)
   }
   lines.push([
     'lxc.mount.entry',
-    privileged ? 'mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0' : '/dev/mqueue dev/mqueue none rbind,create=dir,optional 0 0',
+    privileged
+      ? 'mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0'
+      : '/dev/mqueue dev/mqueue none rbind,create=dir,optional 0 0',
   ]);
   for (const path of host.extraPaths) {
     const create = path.startsWith('dev/') ? ',create=file' : '';
     lines.push(['lxc.mount.entry', `/${path} ${path} none rbind${create},optional 0 0`]);
   }
   for (const file of spec.lxcfs) {
-    lines.push(['lxc.mount.entry', `${escapeField(join(host.lxcfsPath, file))} ${file} none bind,optional 0 0`]);
+    lines.push([
+      'lxc.mount.entry',
+      `${escapeField(join(host.lxcfsPath, file))} ${file} none bind,optional 0 0`,
+    ]);
   }
   if (spec.guestSocketDir !== null) {
     lines.push(['lxc.mount.entry', `${escapeField(spec.guestSocketDir)} dev/lxd none bind,create=dir 0 0`]);
@@ -164,7 +184,10 @@ function kernelMounts(spec: ContainerSpec, host: HostFacts, privileged: boolean)
 function mountLine(entry: MountEntry): Line {
   const options = [...entry.options, entry.isDirectory ? 'create=dir' : 'create=file'].join(',');
   const target = entry.target.replace(/^\/+/, '');
-  return ['lxc.mount.entry', `${escapeField(entry.source)} ${escapeField(target)} ${entry.fstype} ${options} 0 0`];
+  return [
+    'lxc.mount.entry',
+    `${escapeField(entry.source)} ${escapeField(target)} ${entry.fstype} ${options} 0 0`,
+  ];
 }
 
 /** Fields of fstab lines: blanks and backslashes as octal escapes. */

@@ -93,7 +93,8 @@ function resolveParent(
 ): { kind: NicKind; parent: string | null; mtu: string | null } {
   if (network !== null) {
     const found = managed(network);
-    if (found === null) throw new Fault('bad_request', `device "${device}": there is no managed network "${network}"`);
+    if (found === null)
+      throw new Fault('bad_request', `device "${device}": there is no managed network "${network}"`);
     const mtu = found.config['bridge.mtu'] ?? found.config['mtu'] ?? null;
     if (found.type === 'bridge') return { kind: 'bridged', parent: network, mtu };
     const parent = found.config['parent'] ?? null;
@@ -107,10 +108,14 @@ function resolveParent(
     case 'bridged':
     case 'physical':
     case 'macvlan':
-      if (parent === null) throw new Fault('bad_request', `device "${device}": nictype ${nictype} needs a parent`);
+      if (parent === null)
+        throw new Fault('bad_request', `device "${device}": nictype ${nictype} needs a parent`);
       return { kind: nictype, parent, mtu: null };
     default:
-      throw new Fault('bad_request', `device "${device}": nictype "${nictype}" is not supported; write bridged, p2p, physical or macvlan`);
+      throw new Fault(
+        'bad_request',
+        `device "${device}": nictype "${nictype}" is not supported; write bridged, p2p, physical or macvlan`,
+      );
   }
 }
 

@@ -52,12 +52,21 @@ const NEXT: Record<PowerState, Partial<Record<PowerEvent, PowerState>>> = {
 export function nextPower(now: PowerState, event: PowerEvent): PowerState {
   const to = NEXT[now][event];
   if (to === undefined) {
-    throw new Fault('busy', `event ${event} is refused while the instance is ${now}`, { facts: { now, event } });
+    throw new Fault('busy', `event ${event} is refused while the instance is ${now}`, {
+      facts: { now, event },
+    });
   }
   return to;
 }
 
-export const POWER_STATES: readonly PowerState[] = ['Stopped', 'Starting', 'Running', 'Stopping', 'Frozen', 'Error'];
+export const POWER_STATES: readonly PowerState[] = [
+  'Stopped',
+  'Starting',
+  'Running',
+  'Stopping',
+  'Frozen',
+  'Error',
+];
 
 /** A container that runs, as its monitor told. */
 export interface Running {

@@ -47,7 +47,8 @@ export async function recoverInstances(
   );
   await sweep(parts);
   await writeFile(join(parts.paths.state, 'boot_id'), parts.host.bootId);
-  const priority = (row: InstanceRow): number => Number(parts.store.expand(row).config['boot.autostart.priority'] ?? '0');
+  const priority = (row: InstanceRow): number =>
+    Number(parts.store.expand(row).config['boot.autostart.priority'] ?? '0');
   return toStart.sort((a, b) => priority(b) - priority(a) || (a.name < b.name ? -1 : 1)).map((row) => row.id);
 }
 
@@ -138,7 +139,13 @@ async function adopt(parts: RuntimeParts, row: InstanceRow, state: Found): Promi
 async function silentContainer(
   parts: RuntimeParts,
   row: InstanceRow,
-): Promise<{ initPid: number; cgroup: string; gone: Promise<void>; close: () => void; endExpected: boolean }> {
+): Promise<{
+  initPid: number;
+  cgroup: string;
+  gone: Promise<void>;
+  close: () => void;
+  endExpected: boolean;
+}> {
   const cgroup = `/lxc.payload.${containerName(row.project, row.name)}`;
   const mount = parts.host.unified ?? Object.values(parts.host.v1)[0] ?? '';
   let initPid = 0;
@@ -177,7 +184,10 @@ async function sweep(parts: RuntimeParts): Promise<void> {
         await pool.remove(volume);
       }
     } catch (err) {
-      parts.log.error('a pool could not be searched for leftovers', { pool: name, error: describeChain(err) });
+      parts.log.error('a pool could not be searched for leftovers', {
+        pool: name,
+        error: describeChain(err),
+      });
     }
   }
   for (const folder of [parts.paths.devices]) {
@@ -208,7 +218,10 @@ export async function autostart(
       parts.events.lifecycle('instance-started', url, { project: row.project });
       await parts.warnings.resolve('Failed to autostart instance', url);
     } catch (err) {
-      parts.log.error('an instance could not be started at boot', { instance: row.name, error: describeChain(err) });
+      parts.log.error('an instance could not be started at boot', {
+        instance: row.name,
+        error: describeChain(err),
+      });
       await parts.warnings.raise({
         type: 'Failed to autostart instance',
         severity: 'high',

@@ -27,7 +27,12 @@ export function instanceIdmap(
   const wish = idmapWish(expanded.config);
   const kept = expanded.row.config['volatile.idmap.base'];
   const current = kept === undefined || !/^\d+$/.test(kept) || kept === '0' ? null : Number(kept);
-  const place = placeIdmap(wish, parts.host.idRange, wish.isolated ? isolatedRanges(parts, expanded.row.id) : [], current);
+  const place = placeIdmap(
+    wish,
+    parts.host.idRange,
+    wish.isolated ? isolatedRanges(parts, expanded.row.id) : [],
+    current,
+  );
   return { place, extents: buildIdmap(wish, place) };
 }
 
@@ -82,6 +87,10 @@ async function readTemplate(volume: string, name: string): Promise<string> {
   try {
     return await readFile(join(volume, 'templates', name), 'utf8');
   } catch (err) {
-    throw new Fault('bad_request', `read template "${name}" of the image; repair it with \`lxc config template\``, { cause: err });
+    throw new Fault(
+      'bad_request',
+      `read template "${name}" of the image; repair it with \`lxc config template\``,
+      { cause: err },
+    );
   }
 }

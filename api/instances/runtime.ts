@@ -39,7 +39,11 @@ export class LxcRuntime implements Runtime {
 
   async start(id: string, signal: AbortSignal): Promise<void> {
     const state = this.parts.powers.state(id);
-    if (state === 'Error') throw new Fault('bad_request', 'The instance is in an error state: its monitor does not answer; stop it with force first');
+    if (state === 'Error')
+      throw new Fault(
+        'bad_request',
+        'The instance is in an error state: its monitor does not answer; stop it with force first',
+      );
     if (state !== 'Stopped') throw new Fault('bad_request', 'The instance is already running');
     await startInstance(this.parts, id, signal);
     await repinCpus(this.parts);
@@ -64,7 +68,8 @@ export class LxcRuntime implements Runtime {
   }
 
   async unfreeze(id: string): Promise<void> {
-    if (this.parts.powers.state(id) !== 'Frozen') throw new Fault('bad_request', 'The instance is already running');
+    if (this.parts.powers.state(id) !== 'Frozen')
+      throw new Fault('bad_request', 'The instance is already running');
     await unfreezeInstance(this.parts, id);
   }
 

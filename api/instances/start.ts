@@ -33,7 +33,8 @@ import { parseBool } from './values.ts';
 
 export const nicNames = {
   hostName: (): string => `veth${randomBytes(4).toString('hex')}`,
-  hwaddr: (): string => `00:16:3e:${[...randomBytes(3)].map((b) => b.toString(16).padStart(2, '0')).join(':')}`,
+  hwaddr: (): string =>
+    `00:16:3e:${[...randomBytes(3)].map((b) => b.toString(16).padStart(2, '0')).join(':')}`,
 };
 
 /** Folder of an instance's logs. */
@@ -41,7 +42,10 @@ export function logDir(parts: Pick<RuntimeParts, 'paths'>, row: { project: strin
   return join(parts.paths.log, containerName(row.project, row.name));
 }
 
-export function deviceDir(parts: Pick<RuntimeParts, 'paths'>, row: { project: string; name: string }): string {
+export function deviceDir(
+  parts: Pick<RuntimeParts, 'paths'>,
+  row: { project: string; name: string },
+): string {
   return join(parts.paths.devices, containerName(row.project, row.name));
 }
 
@@ -66,7 +70,12 @@ export async function startInstance(parts: RuntimeParts, id: string, signal: Abo
   }
 }
 
-async function bringUp(parts: RuntimeParts, expanded: Expanded, undo: Undo, signal: AbortSignal): Promise<void> {
+async function bringUp(
+  parts: RuntimeParts,
+  expanded: Expanded,
+  undo: Undo,
+  signal: AbortSignal,
+): Promise<void> {
   const { row } = expanded;
   await parts.closeFiles(row.id);
   await applyPendingSize(parts, expanded);
@@ -123,7 +132,8 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
     'volatile.last_state.idmap': '[]',
   };
   for (const nic of nics) Object.assign(config, nic.volatile);
-  const nodeSteps = devices.nodes.length === 0 ? [] : [steps.mkdir(deviceDir(parts, row), '0711'), ...devices.nodes];
+  const nodeSteps =
+    devices.nodes.length === 0 ? [] : [steps.mkdir(deviceDir(parts, row), '0711'), ...devices.nodes];
   return {
     steps: [
       ...plan,
@@ -244,7 +254,10 @@ export async function forgetHostFiles(
   await rm(logDir(parts, row), { recursive: true, force: true });
 }
 
-export function without(config: Readonly<Record<string, string>>, ...keys: readonly string[]): Record<string, string> {
+export function without(
+  config: Readonly<Record<string, string>>,
+  ...keys: readonly string[]
+): Record<string, string> {
   return Object.fromEntries(Object.entries(config).filter(([key]) => !keys.includes(key)));
 }
 

@@ -67,7 +67,10 @@ async function render(
   };
 }
 
-function renderNics(nics: readonly NetInterface[], hostNames: ReadonlyMap<number, string>): Record<string, unknown> {
+function renderNics(
+  nics: readonly NetInterface[],
+  hostNames: ReadonlyMap<number, string>,
+): Record<string, unknown> {
   const out: Record<string, unknown> = {};
   for (const nic of nics) {
     const c = nic.counters;
@@ -99,7 +102,11 @@ function renderNics(nics: readonly NetInterface[], hostNames: ReadonlyMap<number
   return out;
 }
 
-async function diskUsage(parts: RuntimeParts, id: string, initPid: number): Promise<Record<string, { usage: number }>> {
+async function diskUsage(
+  parts: RuntimeParts,
+  id: string,
+  initPid: number,
+): Promise<Record<string, { usage: number }>> {
   const expanded = parts.store.expand(parts.store.byId(id));
   const root = Object.entries(expanded.devices).find(([, d]) => d['type'] === 'disk' && d['path'] === '/');
   if (root === undefined) return {};

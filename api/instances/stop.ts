@@ -64,7 +64,10 @@ async function kill(parts: RuntimeParts, id: string, running: Running): Promise<
   });
   if (monitorPid > 1) parts.native.signalProcess(monitorPid, SIGKILL);
   if (await within(running.gone, KILL_DEADLINE_MS)) return;
-  throw new Fault('timeout', 'the container could not be killed; a process in it waits for a device of the host');
+  throw new Fault(
+    'timeout',
+    'the container could not be killed; a process in it waits for a device of the host',
+  );
 }
 
 /** `cgroup.kill` takes every process at once, also those that fork faster than one can count. */
@@ -125,7 +128,16 @@ async function haltSignal(initPid: number, rawLxc: string): Promise<number> {
   return SIGPWR;
 }
 
-const SIGNALS: Readonly<Record<string, number>> = { HUP: 1, INT: 2, QUIT: 3, KILL: 9, USR1: 10, USR2: 12, TERM: 15, PWR: 30 };
+const SIGNALS: Readonly<Record<string, number>> = {
+  HUP: 1,
+  INT: 2,
+  QUIT: 3,
+  KILL: 9,
+  USR1: 10,
+  USR2: 12,
+  TERM: 15,
+  PWR: 30,
+};
 
 function signalNumber(text: string): number {
   if (/^\d+$/.test(text)) return Number(text);
@@ -167,7 +179,10 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   const hostNames = Object.keys(row.config).filter((key) => /^volatile\..+\.host_name$/.test(key));
   await parts.store.change(id, {
     phase: 'ready',
-    config: { ...without(row.config, ...hostNames, 'volatile.idmap.current'), 'volatile.last_state.power': 'STOPPED' },
+    config: {
+      ...without(row.config, ...hostNames, 'volatile.idmap.current'),
+      'volatile.last_state.power': 'STOPPED',
+    },
   });
   parts.powers.send(id, 'init_gone');
   return { reboot };
