@@ -3,6 +3,7 @@
  * that name a row, and what else must be unique. Column names are the field
  * names in snake_case. The tables themselves are made by `migrations/`.
  */
+import { Fault } from '../../process/fault.ts';
 import type { Keys, Rows, TableName } from './rows.ts';
 
 /** `json` columns are text; `int` columns are 64 bits wide. */
@@ -145,4 +146,14 @@ export function forEachTable<M extends { readonly [N in TableName]: object }>(
 /** What a table calls a row in error texts. */
 export function describeKey(name: TableName, key: object): string {
   return `${name} ${Object.values(key).map(String).join('/')}`;
+}
+
+/** PostgreSQL has no place for a zero character in a text; refused for every database, so that they stay alike. */
+export function refuseZero(name: TableName, fields: object): void {
+  const kinds = new Map<string, Kind>(Object.entries<Kind>(SHAPES[name].columns));
+  for (const [field, value] of Object.entries(fields)) {
+    if (kinds.get(field) === 'text' && String(value).includes('\0')) {
+      throw new Fault('bad_request', `write ${name}: ${field} holds a zero character, which cannot be stored`);
+    }
+  }
 }

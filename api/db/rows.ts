@@ -76,8 +76,11 @@ export interface ImageRow {
   readonly architecture: string;
   readonly properties: StringMap;
   readonly profiles: readonly string[] | null;
-  /** `unified`: one file `<fingerprint>`; `split`: a second one `<fingerprint>.rootfs`. */
-  readonly form: 'unified' | 'split';
+  /**
+   * `unified`: one file `<fingerprint>`; `split`: a second one `<fingerprint>.rootfs`;
+   * `root`: one file that is a root file system without a description.
+   */
+  readonly form: 'unified' | 'split' | 'root';
   readonly createdAt: string;
   readonly expiresAt: string;
   readonly uploadedAt: string;

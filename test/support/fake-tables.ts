@@ -3,10 +3,10 @@
  * write lane, transactions that roll back, rows that are copies.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { SHAPES, describeKey, forEachTable } from '../../api/db/columns.ts';
+import { SHAPES, describeKey, forEachTable, refuseZero } from '../../api/db/columns.ts';
 import type { Keys, Rows, TableName } from '../../api/db/rows.ts';
 import type { Database, Table, Tables } from '../../api/db/store.ts';
-import { Fault } from '../../process/fault.ts';
+import { Fault, isFault } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 
 export interface MemoryDatabase extends Database {
@@ -32,6 +32,8 @@ class Memory implements MemoryDatabase {
   /** Set inside the work of a transaction: using the outer tables there would wait for ever. */
   private readonly inTransaction = new AsyncLocalStorage<true>();
   private fault: Fault | null = null;
+  /** The first write of the transaction that failed: it cannot be committed any more. */
+  private failed: unknown = undefined;
   private closed = false;
 
   constructor() {
@@ -46,9 +48,12 @@ class Memory implements MemoryDatabase {
 
   transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     return this.inLane(async () => {
+      this.failed = undefined;
       const saved = Object.values(this.content).map((content) => content.save());
       try {
-        return await this.inTransaction.run(true, () => work(this.inner));
+        const result = await this.inTransaction.run(true, () => work(this.inner));
+        if (this.failed !== undefined) throw this.failed;
+        return result;
       } catch (err) {
         for (const restore of saved) restore();
         throw err;
@@ -61,7 +66,7 @@ class Memory implements MemoryDatabase {
     this.closed = true;
   }
 
-  private inLane<T>(work: () => Promise<T>): Promise<T> {
+  private async inLane<T>(work: () => Promise<T>): Promise<T> {
     if (this.inTransaction.getStore() === true) {
       throw new Error('the work of a transaction must use the tables it is given');
     }
@@ -71,7 +76,12 @@ class Memory implements MemoryDatabase {
 
   private write(act: () => void): void {
     if (this.fault !== null) throw this.fault;
-    act();
+    try {
+      act();
+    } catch (err) {
+      if (!isFault(err, 'not_found')) this.failed ??= err;
+      throw err;
+    }
     this.writes += 1;
   }
 
@@ -135,11 +145,13 @@ class Content<N extends TableName> {
   }
 
   insert(row: Rows[N]): void {
+    refuseZero(this.name, row);
     this.refuseTaken(row, -1);
     this.rows.push(structuredClone(row));
   }
 
   update(key: Keys[N], changes: Partial<Rows[N]>): void {
+    refuseZero(this.name, changes);
     const at = this.indexOf(key);
     const before = this.rows[at];
     if (before === undefined) {

@@ -1,0 +1,98 @@
+/** Opens the embedded database: one handle, one connection, every commit on disk. */
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type BetterSqlite from 'better-sqlite3';
+import type { Sequelize } from 'sequelize';
+import { Fault } from '../../process/fault.ts';
+import { toFault } from './sql-faults.ts';
+import { sqliteModule } from './sqlite-driver.ts';
+
+/** How long the driver itself waits for another program's lock; it blocks the event loop meanwhile. */
+const LOCK_WAIT_MS = 20;
+
+export interface OpenedSqlite {
+  readonly sequelize: Sequelize;
+  /** Writes a copy beside the file, `<file>.version-<n>`, and gives its path. */
+  backUp(version: number): string;
+  close(): Promise<void>;
+}
+
+/** Fault `unavailable`, `forbidden` or `storage_full` with what to do. */
+export async function openSqlite(path: string): Promise<OpenedSqlite> {
+  const what = `open database ${path}`;
+  const Driver = await loadDriver(what);
+  makeFile(path, what);
+  let handle: BetterSqlite.Database | undefined;
+  try {
+    handle = new Driver(path, { timeout: LOCK_WAIT_MS });
+    setUp(handle);
+  } catch (err) {
+    handle?.close();
+    throw toFault(err, what);
+  }
+  const { Sequelize } = await import('sequelize');
+  const opened = handle;
+  const sequelize = new Sequelize({
+    dialect: 'sqlite',
+    storage: path,
+    dialectModule: sqliteModule(opened),
+    logging: false,
+  });
+  return {
+    sequelize,
+    backUp: (version) => backUp(opened, path, version),
+    close: async () => {
+      await sequelize.close();
+      opened.close();
+    },
+  };
+}
+
+async function loadDriver(what: string): Promise<typeof BetterSqlite> {
+  try {
+    return (await import('better-sqlite3')).default;
+  } catch (cause) {
+    throw new Fault(
+      'unavailable',
+      `${what}: the SQLite driver cannot be loaded; run "npm install better-sqlite3", ` +
+        'or give a postgresql:// address as [database] connection',
+      { cause },
+    );
+  }
+}
+
+/** The file holds certificates and a password's hash: only its owner may read it. */
+function makeFile(path: string, what: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const isNew = !existsSync(path);
+    closeSync(openSync(path, 'a', 0o600));
+    if (isNew) chmodSync(path, 0o600);
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : '';
+    if (code === 'ENOSPC' || code === 'EDQUOT') throw new Fault('storage_full', `${what}: the disk is full`, { cause });
+    const text = `${what}: the file or its folder cannot be written; check owner, mode and that it is a file`;
+    throw new Fault('forbidden', text, { cause });
+  }
+}
+
+function setUp(handle: BetterSqlite.Database): void {
+  handle.pragma('journal_mode = WAL');
+  handle.pragma('synchronous = FULL');
+  handle.pragma('foreign_keys = ON');
+  handle.pragma('journal_size_limit = 4194304');
+  handle.pragma('cache_size = -2000');
+}
+
+function backUp(handle: BetterSqlite.Database, path: string, version: number): string {
+  const copy = `${path}.version-${String(version)}`;
+  try {
+    // VACUUM INTO takes what is still in the write-ahead log too, and refuses a file that is there.
+    rmSync(copy, { force: true });
+    handle.prepare('VACUUM INTO ?').run(copy);
+    chmodSync(copy, 0o600);
+  } catch (err) {
+    throw toFault(err, `copy database ${path} to ${copy} before its tables are changed`);
+  }
+  return copy;
+}
