@@ -139,7 +139,7 @@ const KEYS: Readonly<Record<string, ValueCheck>> = {
 /** Keys that only an instance has; the daemon writes most of them. */
 const INSTANCE_KEYS: Readonly<Record<string, ValueCheck>> = {
   'volatile.apply_quota': anything,
-  'volatile.apply_template': oneOf('create', 'copy'),
+  'volatile.apply_template': oneOf('create', 'copy', 'rename'),
   'volatile.base_image': (value) => {
     if (!/^[0-9a-f]{64}$/.test(value)) throw wrong(value, 'is not an image fingerprint');
   },
