@@ -1,0 +1,237 @@
+#!/usr/bin/env bash
+# What must happen before any of our own programs can run: system packages, npm
+# packages, compiled TypeScript, native parts. Does only what is missing.
+#
+#   config/bootstrap.sh up     for `npm run up`
+#   config/bootstrap.sh test   for `npm test`: the packages the tests need too
+#
+# Needs nothing but bash, Node with npm, and apt.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+goal=${1:-up}
+case $goal in
+	up | test) ;;
+	*)
+		echo "usage: config/bootstrap.sh up|test" >&2
+		exit 2
+		;;
+esac
+
+mkdir -p .cache
+log=.cache/bootstrap-$goal.log
+: >"$log"
+
+export DEBIAN_FRONTEND=noninteractive
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+readonly OLDEST_NODE=20
+readonly APT_WAIT_SECONDS=900
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+	printf 'slipway: %s\n' "$*" >&2
+	exit 1
+}
+
+# step TEXT COMMAND...: runs it with its output in the log, says what and how long.
+step() {
+	local text=$1 started=$EPOCHREALTIME
+	shift
+	say "-> $text ..."
+	if ! "$@" >>"$log" 2>&1 </dev/null; then
+		say "   failed after $(since "$started") s; the last lines of $PWD/$log:"
+		tail -n 30 "$log" | sed 's/^/   | /'
+		die "could not finish: $text"
+	fi
+	say "   done in $(since "$started") s"
+}
+
+since() {
+	local tenths=$(((${EPOCHREALTIME/[.,]/} - ${1/[.,]/}) / 100000))
+	printf '%d.%d' $((tenths / 10)) $((tenths % 10))
+}
+
+# --- system packages -------------------------------------------------------
+
+# proven PROOF: true when what the list names as proof is on this machine.
+proven() {
+	case $1 in
+		program:*) type -P "${1#program:}" >/dev/null ;;
+		file:*) compgen -G "${1#file:}" >/dev/null ;;
+		*) die "config/packages.txt: \"$1\" is no proof" ;;
+	esac
+}
+
+# missing USE...: lines "use|names|why" of the list whose proof is absent.
+missing() {
+	local use proof names why
+	while IFS='|' read -r use proof names why; do
+		use=${use//[[:space:]]/}
+		[[ -z $use || $use == '#'* ]] && continue
+		[[ " $* " == *" $use "* ]] || continue
+		read -r proof <<<"$proof"
+		proven "$proof" || printf '%s|%s|%s\n' "$use" "$names" "$why"
+	done <config/packages.txt
+}
+
+# The lists have a lock of their own that apt does not wait for by itself.
+apt_update() {
+	local until=$((SECONDS + APT_WAIT_SECONDS)) text
+	while ! text=$(apt-get update 2>&1); do
+		printf '%s\n' "$text"
+		grep -q 'Could not get lock' <<<"$text" || return 1
+		((SECONDS < until)) || return 1
+		sleep 2
+	done
+	printf '%s\n' "$text"
+}
+
+apt_install() {
+	apt-get install -y --no-install-recommends \
+		-o DPkg::Lock::Timeout=$APT_WAIT_SECONDS \
+		-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+}
+
+has_candidate() {
+	local policy
+	policy=$(apt-cache policy "$1" 2>/dev/null)
+	[[ $policy == *Candidate:* && $policy != *'Candidate: (none)'* ]]
+}
+
+# Services of packages that only tests need must not start on this machine.
+hold_services() {
+	[ -e /usr/sbin/policy-rc.d ] && return
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+	chmod 755 /usr/sbin/policy-rc.d
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+}
+
+# choose LINE...: sets chosen to the packages to install, stops for what no release has.
+chosen=()
+choose() {
+	local line use names why name found
+	for line in "$@"; do
+		IFS='|' read -r use names why <<<"$line"
+		found=
+		for name in $names; do
+			if has_candidate "$name"; then
+				found=$name
+				break
+			fi
+		done
+		if [ -n "$found" ]; then
+			chosen+=("$found")
+		elif [ "$use" = extra ] || [ "$use" = test ]; then
+			say "   this release has none of:$names(${why# })"
+		else
+			die "this release has none of:$names, and without it:${why}. Debian 12 or newer and Ubuntu 22.04 or newer have it."
+		fi
+	done
+}
+
+system_packages() {
+	local uses=(run image build extra) lines=()
+	[ "$goal" = test ] && uses+=(test)
+	mapfile -t lines < <(missing "${uses[@]}")
+	if [ ${#lines[@]} -eq 0 ]; then
+		say "-> system packages: nothing is missing"
+		return
+	fi
+	type -P apt-get >/dev/null ||
+		die "packages are missing and there is no apt-get to install them with. 'node dist/process/slipway.js check' lists them once the sources are built."
+	step "package lists of apt" apt_update
+	choose "${lines[@]}"
+	[ ${#chosen[@]} -eq 0 ] && return
+	[ "$goal" = test ] && hold_services
+	step "system packages: ${chosen[*]}" apt_install "${chosen[@]}"
+	rm_hold
+}
+
+rm_hold() {
+	trap - EXIT
+	if [ "$goal" = test ] && [ "$(cat /usr/sbin/policy-rc.d 2>/dev/null)" = $'#!/bin/sh\nexit 101' ]; then
+		rm -f /usr/sbin/policy-rc.d
+	fi
+}
+
+# --- npm packages ------------------------------------------------------------
+
+# Headers of this very Node, when they lie beside it; else node-gyp fetches them.
+node_headers() {
+	local prefix
+	prefix=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
+	if [ -e "$prefix/include/node/node_api.h" ]; then
+		export npm_config_nodedir=$prefix
+	fi
+}
+
+sqlite_loads() {
+	node -e 'new (require("better-sqlite3"))(":memory:").close()' >/dev/null 2>&1
+}
+
+# npm drops an optional package whose build fails without a word: say why it failed.
+sqlite_driver() {
+	sqlite_loads && return
+	npm rebuild better-sqlite3 --build-from-source --foreground-scripts || npm install --no-save --foreground-scripts better-sqlite3
+	sqlite_loads
+}
+
+npm_packages() {
+	if [ node_modules/.package-lock.json -nt package-lock.json ]; then
+		say "-> npm packages: up to date"
+	else
+		step "npm packages" npm ci --no-audit --no-fund
+		touch node_modules/.package-lock.json
+	fi
+	sqlite_loads || step "the SQLite driver, compiled for this Node" sqlite_driver
+}
+
+# --- our own parts -----------------------------------------------------------
+
+# newer MARK PATH...: true when the mark is absent or a source is newer than it.
+newer() {
+	local mark=$1
+	shift
+	[ ! -e "$mark" ] && return 0
+	[ -n "$(find "$@" -newer "$mark" -print -quit)" ]
+}
+
+build_typescript() {
+	npm run --silent build && touch dist/.built
+}
+
+build_native() {
+	npm run --silent build:native && touch native/build/.built
+}
+
+typescript() {
+	if newer dist/.built process config native/*.ts api driver tsconfig.json tsconfig.build.json package-lock.json; then
+		step "TypeScript" build_typescript
+	else
+		say "-> TypeScript: up to date"
+	fi
+}
+
+native() {
+	if newer native/build/.built native/binding.gyp native/src native/helper native/test; then
+		step "native parts" build_native
+	else
+		say "-> native parts: up to date"
+	fi
+}
+
+# --- in order ----------------------------------------------------------------
+
+type -P node >/dev/null || die "there is no Node. Install Node $OLDEST_NODE or newer with npm."
+major=$(node -p 'process.versions.node.split(".")[0]')
+((major >= OLDEST_NODE)) || die "Node $(node -v) is too old; $OLDEST_NODE or newer is needed"
+[ "$(id -u)" = 0 ] || die "this sets up a container host and must be run as root (for example: sudo npm run $goal)"
+
+started=$EPOCHREALTIME
+system_packages
+node_headers
+npm_packages
+typescript
+native
+say "-> ready to run after $(since "$started") s"
