@@ -153,7 +153,10 @@ export function refuseZero(name: TableName, fields: object): void {
   const kinds = new Map<string, Kind>(Object.entries<Kind>(SHAPES[name].columns));
   for (const [field, value] of Object.entries(fields)) {
     if (kinds.get(field) === 'text' && String(value).includes('\0')) {
-      throw new Fault('bad_request', `write ${name}: ${field} holds a zero character, which cannot be stored`);
+      throw new Fault(
+        'bad_request',
+        `write ${name}: ${field} holds a zero character, which cannot be stored`,
+      );
     }
   }
 }

@@ -85,7 +85,10 @@ async function openServer(connection: string, options: DatabaseOptions): Promise
 function sqlitePath(connection: string): string {
   const path = /^sqlite:\/\/(\/.+)$/.exec(connection)?.[1];
   if (path === undefined || path.includes('\0')) {
-    throw new Fault('bad_request', `[database] connection "${connection}": write sqlite:// and an absolute path`);
+    throw new Fault(
+      'bad_request',
+      `[database] connection "${connection}": write sqlite:// and an absolute path`,
+    );
   }
   return path;
 }

@@ -44,7 +44,10 @@ export async function migrate(sequelize: Sequelize, options: MigrateOptions): Pr
     try {
       await sequelize.transaction((transaction) => apply(sequelize, migration, transaction));
     } catch (err) {
-      throw toFault(err, `migrate database ${where} to version ${String(migration.version)}, ${migration.name}`);
+      throw toFault(
+        err,
+        `migrate database ${where} to version ${String(migration.version)}, ${migration.name}`,
+      );
     }
   }
   return missing.length;
@@ -52,11 +55,14 @@ export async function migrate(sequelize: Sequelize, options: MigrateOptions): Pr
 
 async function apply(sequelize: Sequelize, migration: Migration, transaction: Transaction): Promise<void> {
   for (const sql of migration.statements) await sequelize.query(sql, { transaction, raw: true });
-  await sequelize.query('INSERT INTO "schema_versions" ("version", "name", "applied_at") VALUES ($1, $2, $3)', {
-    bind: [migration.version, migration.name, new Date().toISOString()],
-    transaction,
-    raw: true,
-  });
+  await sequelize.query(
+    'INSERT INTO "schema_versions" ("version", "name", "applied_at") VALUES ($1, $2, $3)',
+    {
+      bind: [migration.version, migration.name, new Date().toISOString()],
+      transaction,
+      raw: true,
+    },
+  );
 }
 
 async function readVersion(sequelize: Sequelize): Promise<number> {
@@ -65,7 +71,9 @@ async function readVersion(sequelize: Sequelize): Promise<number> {
        "version" BIGINT NOT NULL PRIMARY KEY, "name" TEXT NOT NULL, "applied_at" TEXT NOT NULL)`,
     { raw: true },
   );
-  const [rows] = await sequelize.query('SELECT MAX("version") AS "version" FROM "schema_versions"', { raw: true });
+  const [rows] = await sequelize.query('SELECT MAX("version") AS "version" FROM "schema_versions"', {
+    raw: true,
+  });
   const row: unknown = rows[0];
   const version: unknown = typeof row === 'object' && row !== null && 'version' in row ? row.version : null;
   return Number(version ?? 0);

@@ -96,7 +96,9 @@ async function loadDriver(what: string): Promise<object> {
   try {
     return (await import('pg')).default;
   } catch (cause) {
-    throw new Fault('unavailable', `${what}: the PostgreSQL driver cannot be loaded; run "npm install pg"`, { cause });
+    throw new Fault('unavailable', `${what}: the PostgreSQL driver cannot be loaded; run "npm install pg"`, {
+      cause,
+    });
   }
 }
 

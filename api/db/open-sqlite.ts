@@ -70,7 +70,8 @@ function makeFile(path: string, what: string): void {
     if (isNew) chmodSync(path, 0o600);
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : '';
-    if (code === 'ENOSPC' || code === 'EDQUOT') throw new Fault('storage_full', `${what}: the disk is full`, { cause });
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new Fault('storage_full', `${what}: the disk is full`, { cause });
     const text = `${what}: the file or its folder cannot be written; check owner, mode and that it is a file`;
     throw new Fault('forbidden', text, { cause });
   }

@@ -102,7 +102,9 @@ function meaningOf(err: unknown, cause: unknown): Meaning {
 
 function isLostConnection(err: unknown, cause: unknown): boolean {
   if (err instanceof Error && /^SequelizeConnection|^SequelizeHost/.test(err.name)) return true;
-  return /connection (terminated|ended|error|is closed)|not queryable|client was closed/i.test(messageOf(cause));
+  return /connection (terminated|ended|error|is closed)|not queryable|client was closed/i.test(
+    messageOf(cause),
+  );
 }
 
 /** sequelize keeps the driver's error as `original` or `parent`. */

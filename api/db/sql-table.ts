@@ -13,7 +13,11 @@ type Cell = string | number | boolean;
 
 /** Carries out one statement with `$1` … bound; Faults begin with `what`. */
 export interface Statements {
-  select(what: string, sql: string, values: readonly Cell[]): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  select(
+    what: string,
+    sql: string,
+    values: readonly Cell[],
+  ): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** The number of rows that were changed. */
   change(what: string, sql: string, values: readonly Cell[]): Promise<number>;
 }

@@ -24,7 +24,10 @@ export interface ProfileHooks {
    * inside it: they show the row as it is then, with the old and the new profile.
    * Harmless when the instance is gone meanwhile.
    */
-  applyToUser(id: string, views: () => { readonly before: Expanded; readonly after: Expanded }): Promise<void>;
+  applyToUser(
+    id: string,
+    views: () => { readonly before: Expanded; readonly after: Expanded },
+  ): Promise<void>;
 }
 
 /** The instance store as `profiles.ts` sees it. */
@@ -33,6 +36,8 @@ export interface ProfiledInstances extends InstanceStore {
   usersOf(profile: ProfileKey): InstanceRow[];
   /** As expand(), with this profile in place of the saved one of the same name. */
   expandWith(row: InstanceRow, profile: ProfileRow): Expanded;
+  /** True when an instance is in the project or on its way into it. */
+  isProjectUsed(project: string): boolean;
   /** Changes the name in every row that uses the profile, in one transaction with `save`. */
   renameProfile(profile: ProfileKey, name: string, save: RenameStep): Promise<void>;
 }

@@ -57,7 +57,10 @@ interface Case {
   readonly run: (db: Database) => Promise<void>;
 }
 
-async function rejectsWith(work: Promise<unknown>, code: 'already_exists' | 'not_found' | 'bad_request'): Promise<void> {
+async function rejectsWith(
+  work: Promise<unknown>,
+  code: 'already_exists' | 'not_found' | 'bad_request',
+): Promise<void> {
   await assert.rejects(work, (err) => {
     assert.ok(isFault(err, code), `expected ${code}, got ${String(err)}`);
     return true;
@@ -121,7 +124,10 @@ const CASES: readonly Case[] = [
       await db.tables.instances.insert(INSTANCE);
       await rejectsWith(db.tables.instances.insert({ ...second, name: 'web-1' }), 'already_exists');
       await db.tables.instances.insert({ ...second, name: 'web-1', project: 'other' });
-      await rejectsWith(db.tables.instances.update({ id: 'second' }, { project: 'default' }), 'already_exists');
+      await rejectsWith(
+        db.tables.instances.update({ id: 'second' }, { project: 'default' }),
+        'already_exists',
+      );
     },
   },
   {

@@ -52,16 +52,31 @@ class Server implements PrivatePostgres {
 
   make(): void {
     chownSync(this.folder, this.ids.uid, this.ids.gid);
-    this.run('initdb', ['-D', join(this.folder, 'data'), '-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8']);
+    this.run('initdb', [
+      '-D',
+      join(this.folder, 'data'),
+      '-U',
+      'postgres',
+      '-A',
+      'trust',
+      '--no-sync',
+      '-E',
+      'UTF8',
+    ]);
   }
 
   async start(): Promise<void> {
     const options = ['-D', join(this.folder, 'data'), '-k', this.folder, '-c', 'listen_addresses='];
-    const child = spawn(join(this.bin, 'postgres'), options, { ...this.ids, cwd: this.folder, stdio: 'ignore' });
+    const child = spawn(join(this.bin, 'postgres'), options, {
+      ...this.ids,
+      cwd: this.folder,
+      stdio: 'ignore',
+    });
     this.child = child;
     const deadline = Date.now() + READY_MS;
     while (spawnSync(join(this.bin, 'pg_isready'), ['-q', '-h', this.folder]).status !== 0) {
-      if (child.exitCode !== null || Date.now() > deadline) throw new Error('the PostgreSQL server did not start');
+      if (child.exitCode !== null || Date.now() > deadline)
+        throw new Error('the PostgreSQL server did not start');
       await sleep(20);
     }
   }
@@ -89,7 +104,11 @@ class Server implements PrivatePostgres {
   }
 
   private run(program: string, args: readonly string[]): string {
-    const done = spawnSync(join(this.bin, program), args, { ...this.ids, cwd: this.folder, encoding: 'utf8' });
+    const done = spawnSync(join(this.bin, program), args, {
+      ...this.ids,
+      cwd: this.folder,
+      encoding: 'utf8',
+    });
     if (done.status !== 0) throw new Error(`${program} failed: ${done.stderr}`);
     return done.stdout.trim();
   }
@@ -99,12 +118,15 @@ function programs(): string | null {
   const root = '/usr/lib/postgresql';
   if (!existsSync(root)) return null;
   const versions = readdirSync(root).sort((a, b) => Number(b) - Number(a));
-  const bin = versions.map((version) => join(root, version, 'bin')).find((at) => existsSync(join(at, 'initdb')));
+  const bin = versions
+    .map((version) => join(root, version, 'bin'))
+    .find((at) => existsSync(join(at, 'initdb')));
   return bin ?? null;
 }
 
 /** The server refuses to run as root. */
 function owner(): { uid: number; gid: number } {
-  const id = (flag: string) => Number(spawnSync('id', [flag, 'postgres'], { encoding: 'utf8' }).stdout || 65534);
+  const id = (flag: string) =>
+    Number(spawnSync('id', [flag, 'postgres'], { encoding: 'utf8' }).stdout || 65534);
   return { uid: id('-u'), gid: id('-g') };
 }
