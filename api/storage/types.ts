@@ -15,6 +15,8 @@ export interface StoredImage {
   readonly path: string;
   /** Path of the root part of a split image. */
   readonly rootfsPath: string | null;
+  /** True when the one file is the root file system itself, with no metadata.yaml. */
+  readonly isBareRoot: boolean;
 }
 
 export interface VolumeSource {

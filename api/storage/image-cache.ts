@@ -1,0 +1,149 @@
+/**
+ * The unpacked images of one pool: each is unpacked once, whoever asks first,
+ * and stays as long as its image is known or a volume stands on it.
+ */
+import { rm, writeFile } from 'node:fs/promises';
+import type { Log } from '../../process/log.ts';
+import { describeChain } from '../../process/fault.ts';
+import { Lanes } from '../../process/lanes.ts';
+import { isThere } from './layout.ts';
+import type { Layout } from './layout.ts';
+import type { StoredImage } from './types.ts';
+
+export interface CacheParts {
+  readonly layout: Layout;
+  readonly log: Log;
+  /** Fills an empty tree. */
+  readonly unpack: (image: StoredImage, tree: string, signal: AbortSignal) => Promise<void>;
+  /** Called when a tree is complete, before it is seen; for a driver's finishing touch. */
+  readonly finish: (tree: string) => Promise<void>;
+  /** True while a volume needs the unpacked image. */
+  readonly isUsed: (fingerprint: string) => boolean;
+  /** Fires when the daemon stops. */
+  readonly stop: AbortSignal;
+}
+
+export interface HeldImage {
+  /** Where rootfs/, metadata.yaml and templates/ are. */
+  readonly path: string;
+  /** Must be called once; until then the image is not removed. */
+  release(): void;
+}
+
+export class ImageCache {
+  private readonly parts: CacheParts;
+  /** One lane per image: unpacking and removing never meet. */
+  private readonly lanes = new Lanes();
+  private readonly running = new Map<string, Promise<void>>();
+  private readonly holds = new Map<string, number>();
+  /** Known to be there and wanted, so that a launch asks the disk nothing. */
+  private readonly ready = new Set<string>();
+
+  constructor(parts: CacheParts) {
+    this.parts = parts;
+  }
+
+  /**
+   * Unpacks the image if that was not done yet. The unpacking is shared: it
+   * goes on when this caller's signal fires, for the others and the next one.
+   */
+  async hold(image: StoredImage, signal: AbortSignal): Promise<HeldImage> {
+    const { fingerprint } = image;
+    this.count(fingerprint, 1);
+    try {
+      if (!this.ready.has(fingerprint))
+        await until(this.running.get(fingerprint) ?? this.begin(image), signal);
+    } catch (err) {
+      this.count(fingerprint, -1);
+      throw err;
+    }
+    return {
+      path: this.parts.layout.image(fingerprint),
+      release: () => {
+        this.count(fingerprint, -1);
+      },
+    };
+  }
+
+  /** The image itself is gone: removes its tree, now or when the last user goes. Idempotent. */
+  async forget(fingerprint: string): Promise<void> {
+    this.ready.delete(fingerprint);
+    if (!(await isThere(this.parts.layout.image(fingerprint)))) return;
+    await writeFile(this.marker(fingerprint), '');
+    await this.collect(fingerprint);
+  }
+
+  /** Removes the tree of a forgotten image that nothing uses any more. */
+  async collect(fingerprint: string): Promise<void> {
+    await this.lanes.run(fingerprint, async () => {
+      if (this.isBusy(fingerprint) || !(await isThere(this.marker(fingerprint)))) return;
+      await this.parts.layout.discard(this.parts.layout.image(fingerprint));
+      await rm(this.marker(fingerprint), { force: true });
+    });
+  }
+
+  private begin(image: StoredImage): Promise<void> {
+    const job = this.lanes
+      .run(image.fingerprint, async () => {
+        await this.unpack(image);
+        this.ready.add(image.fingerprint);
+      })
+      .finally(() => {
+        this.running.delete(image.fingerprint);
+      });
+    this.running.set(image.fingerprint, job);
+    // Its failure is told to those who wait; there may be none left.
+    job.catch((err: unknown) => {
+      this.parts.log.warn('image not unpacked', { image: image.fingerprint, error: describeChain(err) });
+    });
+    return job;
+  }
+
+  private async unpack(image: StoredImage): Promise<void> {
+    const { layout } = this.parts;
+    await rm(this.marker(image.fingerprint), { force: true });
+    const path = layout.image(image.fingerprint);
+    if (await isThere(path)) return;
+    const staged = layout.staging(image.fingerprint);
+    try {
+      await layout.trees.make(staged);
+      await this.parts.unpack(image, staged, this.parts.stop);
+      await layout.land(staged, path);
+      await this.parts.finish(path);
+    } catch (err) {
+      await layout.discard(staged);
+      throw err;
+    }
+  }
+
+  private isBusy(fingerprint: string): boolean {
+    return (this.holds.get(fingerprint) ?? 0) > 0 || this.parts.isUsed(fingerprint);
+  }
+
+  private marker(fingerprint: string): string {
+    return `${this.parts.layout.image(fingerprint)}.forgotten`;
+  }
+
+  private count(fingerprint: string, change: number): void {
+    const now = (this.holds.get(fingerprint) ?? 0) + change;
+    if (now > 0) this.holds.set(fingerprint, now);
+    else this.holds.delete(fingerprint);
+  }
+}
+
+/** The promise, or the signal's reason if that comes first. */
+async function until(job: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      reject(signal.reason as Error); // whatever it is, it is thrown on
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    await Promise.race([job, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
