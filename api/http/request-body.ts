@@ -1,0 +1,177 @@
+/** Bodies of requests: JSON that has been checked, or the bytes as they come. */
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import type { z } from 'zod';
+import { Fault } from '../../process/fault.ts';
+import { jsonErrorPlace } from './json-position.ts';
+
+export const MAX_JSON_BYTES = 1024 * 1024;
+/** A JSON body must be complete, and a stream must go on, within this time. */
+const PATIENCE_MS = 60_000;
+/** What is read of a body that nobody wants, so that the client sees our answer before the end. */
+const MAX_DISCARDED_BYTES = 16 * 1024 * 1024;
+const DISCARD_MS = 5000;
+
+/**
+ * Reads and checks a JSON body. Its Content-Type is not looked at, as in LXD.
+ * Faults: too_large; bad_request with the place of a syntax error or the name
+ * of the field with a wrong type.
+ */
+export async function readJsonBody(req: IncomingMessage, schema: z.ZodType): Promise<unknown> {
+  const text = decodeUtf8(await readBytes(req));
+  const found = schema.safeParse(parseJson(text));
+  if (found.success) return found.data;
+  const issue = found.error.issues[0];
+  const field = issue?.path.map(String).join('.') ?? '';
+  const what = field === '' ? 'the request body' : `field "${field.slice(0, 200)}"`;
+  throw new Fault('bad_request', `${what} is not valid: ${lowerFirst(issue?.message ?? 'wrong type')}`);
+}
+
+function parseJson(text: string): unknown {
+  if (text.trim() === '') throw new Fault('bad_request', 'the request body is empty, JSON was expected');
+  try {
+    const value: unknown = JSON.parse(text);
+    return value;
+  } catch (err) {
+    if (!(err instanceof SyntaxError)) throw err;
+    throw new Fault('bad_request', `the request body is not JSON: syntax error at ${jsonErrorPlace(text)}`);
+  }
+}
+
+function decodeUtf8(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    // The decoder's only complaint; its message has nothing a client could use.
+    throw new Fault('bad_request', 'the request body is not UTF-8');
+  }
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+function tooLarge(): Fault {
+  return new Fault('too_large', `the request body is larger than ${String(MAX_JSON_BYTES)} bytes`);
+}
+
+function readBytes(req: IncomingMessage): Promise<Buffer> {
+  if (Number(req.headers['content-length'] ?? 0) > MAX_JSON_BYTES) return Promise.reject(tooLarge());
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const finish = (act: () => void): void => {
+      clearTimeout(timer);
+      req.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
+      act();
+    };
+    const fail = (fault: Fault): void => {
+      finish(() => {
+        req.pause();
+        reject(fault);
+      });
+    };
+    const timer = setTimeout(() => {
+      fail(new Fault('bad_request', `the request body was not complete after ${String(PATIENCE_MS / 1000)} s`));
+    }, PATIENCE_MS);
+    const onData = (chunk: Buffer): void => {
+      size += chunk.length;
+      if (size > MAX_JSON_BYTES) fail(tooLarge());
+      else chunks.push(chunk);
+    };
+    const onEnd = (): void => {
+      finish(() => {
+        resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
+      });
+    };
+    const onClose = (): void => {
+      fail(new Fault('bad_request', 'the client went away before the request body was complete'));
+    };
+    req.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
+  });
+}
+
+/**
+ * The body as a stream of its own. A verb that destroys it (a pipeline that
+ * failed does) must not take the connection with it: the client still has to
+ * read why.
+ */
+export class BodyStream extends Readable {
+  private readonly source: IncomingMessage;
+  private idle: NodeJS.Timeout | null = null;
+
+  constructor(source: IncomingMessage) {
+    super({ highWaterMark: 256 * 1024 });
+    this.source = source;
+    source.on('data', this.onData).on('end', this.onEnd).on('close', this.onClose).on('error', this.onClose);
+    source.pause();
+  }
+
+  override _read(): void {
+    this.idle ??= setTimeout(() => {
+      this.destroy(new Fault('bad_request', `the request body stopped for ${String(PATIENCE_MS / 1000)} s`));
+    }, PATIENCE_MS);
+    this.source.resume();
+  }
+
+  override _destroy(err: Error | null, done: (err?: Error | null) => void): void {
+    this.stopTimer();
+    const { source } = this;
+    source.off('data', this.onData).off('end', this.onEnd).off('close', this.onClose).off('error', this.onClose);
+    source.pause();
+    done(err);
+  }
+
+  private readonly onData = (chunk: Buffer): void => {
+    if (this.push(chunk)) {
+      this.idle?.refresh();
+      return;
+    }
+    // The reader is the slow one now: no time limit for the client.
+    this.stopTimer();
+    this.source.pause();
+  };
+
+  private readonly onEnd = (): void => {
+    this.stopTimer();
+    this.push(null);
+  };
+
+  private readonly onClose = (): void => {
+    if (!this.source.complete) {
+      this.destroy(new Fault('bad_request', 'the client went away before the request body was complete'));
+    }
+  };
+
+  private stopTimer(): void {
+    if (this.idle !== null) clearTimeout(this.idle);
+    this.idle = null;
+  }
+}
+
+/** True while the client may still be sending a body. */
+export function hasUnreadBody(req: IncomingMessage): boolean {
+  if (req.complete) return false;
+  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
+}
+
+/**
+ * Throws away what is left of a body after the answer has been sent, within
+ * limits; then the connection is closed. (A connection that is closed at once
+ * takes our answer with it.)
+ */
+export function discardBody(req: IncomingMessage): void {
+  const { socket } = req;
+  let size = 0;
+  const close = (): void => {
+    clearTimeout(timer);
+    socket.destroy();
+  };
+  const timer = setTimeout(close, DISCARD_MS);
+  req.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > MAX_DISCARDED_BYTES) close();
+  });
+  req.on('end', close).on('error', close).on('close', close);
+  req.resume();
+}
