@@ -2,6 +2,8 @@
 import { createReadStream } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Fault, type FaultCode } from '../../process/fault.ts';
 
@@ -26,6 +28,7 @@ const ANSWER_MS = 30_000;
 /** One wait for an operation; it is asked again until it has ended. */
 const WAIT_S = 20;
 const SUCCESS = 200;
+const CHUNK = 1024 * 1024;
 
 const CODES: Readonly<Record<number, FaultCode>> = {
   400: 'bad_request',
@@ -37,10 +40,17 @@ const CODES: Readonly<Record<number, FaultCode>> = {
   507: 'storage_full',
 };
 
+interface SentFile {
+  readonly file: string;
+  /** Text around it. */
+  readonly before?: string;
+  readonly after?: string;
+}
+
 interface SendOptions {
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly file?: string;
+  readonly files?: readonly SentFile[];
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((sent: number, total: number) => void) | undefined;
   readonly timeoutMs?: number;
@@ -74,8 +84,28 @@ export class RestClient {
   }
 
   /** Sends a file as the body and waits for the operation. */
-  async upload(path: string, file: string, options: Omit<SendOptions, 'file' | 'body'>): Promise<unknown> {
-    const answer = await this.send('POST', path, { ...options, file, timeoutMs: 0 });
+  async upload(path: string, file: string, options: Omit<SendOptions, 'files' | 'body'>): Promise<unknown> {
+    const answer = await this.send('POST', path, { ...options, files: [{ file }], timeoutMs: 0 });
+    return this.finish(answer, options.signal);
+  }
+
+  /** Sends files as the parts of a form, in their order, and waits for the operation. */
+  async uploadForm(
+    path: string,
+    parts: readonly { readonly name: string; readonly file: string }[],
+    options: Omit<SendOptions, 'files' | 'body'>,
+  ): Promise<unknown> {
+    const boundary = `slipway-${randomUUID()}`;
+    const files = parts.map(({ name, file }, index): SentFile => {
+      const about = `Content-Disposition: form-data; name="${name}"; filename="${basename(file)}"`;
+      return {
+        file,
+        before: `${index === 0 ? '' : '\r\n'}--${boundary}\r\n${about}\r\nContent-Type: application/octet-stream\r\n\r\n`,
+        ...(index === parts.length - 1 ? { after: `\r\n--${boundary}--\r\n` } : {}),
+      };
+    });
+    const headers = { ...options.headers, 'Content-Type': `multipart/form-data; boundary=${boundary}` };
+    const answer = await this.send('POST', path, { ...options, headers, files, timeoutMs: 0 });
     return this.finish(answer, options.signal);
   }
 
@@ -138,26 +168,30 @@ export class RestClient {
           resolve({ status: incoming.statusCode ?? 0, text });
         }, reject);
       });
-      if (options.file === undefined) outgoing.end(json);
-      // An error of the request itself has been told above; what is left are errors of the file.
-      else sendFile(options.file, outgoing, options.onBytes).catch(reject);
+      if (options.files === undefined) outgoing.end(json);
+      // An error of the request itself has been told above; what is left are errors of the files.
+      else pipeline(contentsOf(options.files, options.onBytes), outgoing).catch(reject);
     });
   }
 }
 
-async function sendFile(
-  file: string,
-  outgoing: NodeJS.WritableStream,
+async function* contentsOf(
+  files: readonly SentFile[],
   onBytes: SendOptions['onBytes'],
-): Promise<void> {
-  const total = (await stat(file)).size;
-  const source = createReadStream(file, { highWaterMark: 1024 * 1024 });
+): AsyncGenerator<Buffer | string> {
+  let total = 0;
+  for (const { file } of files) total += (await stat(file)).size;
   let sent = 0;
-  source.on('data', (chunk) => {
-    sent += chunk.length;
-    onBytes?.(sent, total);
-  });
-  await pipeline(source, outgoing);
+  for (const { file, before, after } of files) {
+    if (before !== undefined) yield before;
+    // Without an encoding set, a file stream yields buffers.
+    for await (const chunk of createReadStream(file, { highWaterMark: CHUNK }) as AsyncIterable<Buffer>) {
+      sent += chunk.length;
+      onBytes?.(sent, total);
+      yield chunk;
+    }
+    if (after !== undefined) yield after;
+  }
 }
 
 async function readText(incoming: IncomingMessage): Promise<string> {

@@ -1,0 +1,209 @@
+/** Starting and finding the two long-running programs that set-up looks after: our daemon and lxcfs. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DaemonConfig } from '../../config/load.ts';
+import { programEnvironment } from '../../config/environment.ts';
+import { DEFAULT_STATE } from '../../config/options/daemon.ts';
+import { findProgram } from '../../config/packages.ts';
+import { Fault } from '../../process/fault.ts';
+import { runTool } from '../tools.ts';
+import { RestClient } from './rest-client.ts';
+
+const ASK_EVERY_MS = 50;
+const START_MS = 60_000;
+const LXCFS_FOLDER = '/var/lib/lxcfs';
+const UNIT_FOLDERS = ['/etc/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system'];
+
+/** Asks again and again until the answer is not null. Fault timeout with `what` after `ms`. */
+export async function until<T>(
+  what: string,
+  ms: number,
+  ask: () => Promise<T | null> | T | null,
+  signal?: AbortSignal,
+): Promise<T> {
+  const end = performance.now() + ms;
+  for (;;) {
+    signal?.throwIfAborted();
+    const answer = await ask();
+    if (answer !== null) return answer;
+    if (performance.now() > end) throw new Fault('timeout', `${what}: not within ${String(ms / 1000)} s`);
+    await sleep(ASK_EVERY_MS);
+  }
+}
+
+export function clientOf(config: DaemonConfig): RestClient {
+  return new RestClient(join(config.paths.state, 'unix.socket'));
+}
+
+/** Process id of the daemon that answers at the socket; null when nobody does. */
+export async function daemonPid(client: RestClient, signal?: AbortSignal): Promise<number | null> {
+  try {
+    const server = await client.get('/1.0', signal);
+    return pidOf(server);
+  } catch (err) {
+    signal?.throwIfAborted();
+    if (err instanceof Fault && err.code === 'unavailable' && isNobodyThere(err.cause)) return null;
+    throw err;
+  }
+}
+
+function isNobodyThere(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED');
+}
+
+function pidOf(server: unknown): number {
+  // The shape is this program's own answer to GET /1.0.
+  const { environment } = server as { environment?: { server_pid?: number } };
+  if (environment?.server_pid === undefined) {
+    throw new Fault('unavailable', 'the service at the socket does not tell its process id: it is not this program');
+  }
+  return environment.server_pid;
+}
+
+export function isSystemd(): boolean {
+  return existsSync('/run/systemd/system');
+}
+
+/** The unit file is used only for the state folder it was written for. */
+export function hasUnit(config: DaemonConfig): boolean {
+  return (
+    isSystemd() &&
+    config.paths.state === DEFAULT_STATE &&
+    UNIT_FOLDERS.some((folder) => existsSync(join(folder, 'slipway.service')))
+  );
+}
+
+/**
+ * Starts a program in a session of its own, its output appended to `logFile`;
+ * it outlives this one. Returns its process id.
+ */
+export async function startBackground(argv: readonly string[], logFile: string): Promise<number> {
+  await mkdir(dirname(logFile), { recursive: true });
+  const { stdout } = await runTool('sh', ['-c', 'setsid "$@" </dev/null >>"$0" 2>&1 & echo $!', logFile, ...argv], {
+    env: programEnvironment(),
+    cwd: '/',
+  });
+  return Number(stdout.trim());
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+/** Starts `slipway serve` and waits for its first answer. Returns its process id. */
+export async function startDaemon(config: DaemonConfig, signal?: AbortSignal): Promise<number> {
+  const client = clientOf(config);
+  if (hasUnit(config)) {
+    await runTool('systemctl', ['start', 'slipway.socket', 'slipway.service'], { timeoutMs: 600_000 });
+    return until('slipway.service answers', START_MS, () => daemonPid(client, signal), signal);
+  }
+  const log = daemonLog(config);
+  const script = process.argv[1];
+  if (script === undefined) throw new Error('this program does not know its own path');
+  const configFile = config.configFile === null ? [] : ['--config-file', config.configFile];
+  const argv = [
+    process.execPath,
+    ...process.execArgv,
+    script,
+    'serve',
+    '--state-dir',
+    config.paths.state,
+    '--group',
+    config.api.socketGroup,
+    ...configFile,
+  ];
+  const pid = await startBackground(argv, log);
+  await mkdir(config.paths.run, { recursive: true });
+  await writeFile(pidFile(config), `${String(pid)}\n`);
+  return until(
+    `the daemon answers at ${join(config.paths.state, 'unix.socket')} (its log is ${log})`,
+    START_MS,
+    async () => {
+      const answer = await daemonPid(client, signal);
+      if (answer === null && !isAlive(pid)) throw await diedAtOnce(log);
+      return answer;
+    },
+    signal,
+  );
+}
+
+export function daemonLog(config: DaemonConfig): string {
+  return join(config.paths.log, 'slipway.log');
+}
+
+export function pidFile(config: DaemonConfig): string {
+  return join(config.paths.run, 'slipway.pid');
+}
+
+async function diedAtOnce(log: string): Promise<Fault> {
+  const lines = (await readFile(log, 'utf8')).trim().split('\n').slice(-5);
+  return new Fault('unavailable', `start the daemon: it ended at once; ${log} ends with:\n${lines.join('\n')}`);
+}
+
+export type LxcfsState = 'absent' | 'running' | 'started';
+
+/** Makes sure that lxcfs runs, where it is installed. */
+export async function ensureLxcfs(config: DaemonConfig, signal?: AbortSignal): Promise<LxcfsState> {
+  if (isLxcfsMounted()) return 'running';
+  if (findProgram('lxcfs') === null || !existsSync('/dev/fuse')) return 'absent';
+  if (isSystemd()) await runTool('systemctl', ['start', 'lxcfs.service']);
+  else {
+    await mkdir(LXCFS_FOLDER, { recursive: true });
+    const pid = await startBackground(['lxcfs', LXCFS_FOLDER], join(config.paths.log, 'lxcfs.log'));
+    await mkdir(config.paths.run, { recursive: true });
+    await writeFile(join(config.paths.run, 'lxcfs.pid'), `${String(pid)}\n`);
+  }
+  await until('lxcfs is mounted', 10_000, () => (isLxcfsMounted() ? true : null), signal);
+  return 'started';
+}
+
+/**
+ * Ends the lxcfs that ensureLxcfs() started, unless something still looks at
+ * it: the containers of another daemon may. Returns what became of it.
+ */
+export async function stopLxcfs(config: DaemonConfig): Promise<'not ours' | 'in use' | 'stopped'> {
+  const file = join(config.paths.run, 'lxcfs.pid');
+  const pid = Number((await readFile(file, 'utf8').catch(() => '')).trim());
+  if (!(pid > 0) || !isAlive(pid) || commandOf(pid) !== 'lxcfs') {
+    await rm(file, { force: true });
+    return 'not ours';
+  }
+  if (isLxcfsInUse(pid)) return 'in use';
+  process.kill(pid, 'SIGTERM');
+  await until('lxcfs ends', 10_000, () => (isAlive(pid) ? null : true));
+  await rm(file, { force: true });
+  return 'stopped';
+}
+
+function isLxcfsMounted(): boolean {
+  return readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${LXCFS_FOLDER} `) && existsSync(`${LXCFS_FOLDER}/proc`);
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${String(pid)}/comm`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+/** True when a process in another mount namespace has a file of lxcfs mounted, as containers do. */
+function isLxcfsInUse(lxcfs: number): boolean {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name) || Number(name) === lxcfs) continue;
+    try {
+      const mounts = readFileSync(`/proc/${name}/mountinfo`, 'utf8');
+      if (/ \/proc\/\S+ .* - fuse\.lxcfs /.test(mounts)) return true;
+    } catch {
+      continue; // the process has ended meanwhile
+    }
+  }
+  return false;
+}

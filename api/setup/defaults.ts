@@ -1,0 +1,62 @@
+/** The embedded defaults: one pool, one managed bridge, and a default profile that uses them. Only what is missing is made. */
+import type { RestClient } from './rest-client.ts';
+
+export const POOL = 'default';
+export const NETWORK = 'slipbr0';
+export const PROFILE = 'default';
+
+type Devices = Record<string, Record<string, string>>;
+
+/** Each function returns what it made, or null when all was there. */
+export async function ensurePool(client: RestClient, signal: AbortSignal): Promise<string | null> {
+  const pools = names(await client.get('/1.0/storage-pools', signal));
+  if (pools.length > 0) return null;
+  await client.change('POST', '/1.0/storage-pools', { name: POOL, driver: 'overlay', config: {} }, signal);
+  return `pool ${POOL} made, driver overlay`;
+}
+
+export async function ensureNetwork(client: RestClient, signal: AbortSignal): Promise<string | null> {
+  if ((await client.find(`/1.0/networks/${NETWORK}`, signal)) !== null) return null;
+  await client.change('POST', '/1.0/networks', { name: NETWORK, type: 'bridge', config: {} }, signal);
+  const made = await client.get(`/1.0/networks/${NETWORK}`, signal);
+  // The shape is this program's own answer.
+  const { config } = made as { config?: Record<string, string> };
+  return `bridge ${NETWORK} made, ${config?.['ipv4.address'] ?? 'no IPv4'}`;
+}
+
+export async function ensureProfile(client: RestClient, signal: AbortSignal): Promise<string | null> {
+  const path = `/1.0/profiles/${PROFILE}`;
+  // The shape is this program's own answer.
+  const profile = (await client.get(path, signal)) as {
+    description?: string;
+    config?: Record<string, string>;
+    devices?: Devices;
+  };
+  const devices = profile.devices ?? {};
+  const added: Devices = {};
+  if (!Object.values(devices).some((device) => device['type'] === 'disk' && device['path'] === '/')) {
+    added['root'] = { type: 'disk', path: '/', pool: await firstPool(client, signal) };
+  }
+  if (!Object.values(devices).some((device) => device['type'] === 'nic')) {
+    added['eth0'] = { type: 'nic', name: 'eth0', network: NETWORK };
+  }
+  if (Object.keys(added).length === 0) return null;
+  const body = {
+    description: profile.description ?? '',
+    config: profile.config ?? {},
+    devices: { ...devices, ...added },
+  };
+  await client.change('PUT', path, body, signal);
+  return `${Object.keys(added).join(' and ')} added to profile ${PROFILE}`;
+}
+
+async function firstPool(client: RestClient, signal: AbortSignal): Promise<string> {
+  const pools = names(await client.get('/1.0/storage-pools', signal));
+  return pools.includes(POOL) ? POOL : (pools[0] ?? POOL);
+}
+
+/** The last parts of a list of URLs. */
+export function names(urls: unknown): string[] {
+  if (!Array.isArray(urls)) return [];
+  return urls.map((url) => decodeURIComponent(String(url).split('/').at(-1) ?? ''));
+}

@@ -1,0 +1,112 @@
+/** `slipway down`: the reverse of `slipway up`. Data stay, unless --purge. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadDaemonConfig, parseFlags, type DaemonConfig } from '../../config/load.ts';
+import { DEFAULT_STATE } from '../../config/options/daemon.ts';
+import { Fault } from '../../process/fault.ts';
+import * as background from './background.ts';
+import { Progress } from './progress.ts';
+import * as takeDown from './take-down.ts';
+import { needRoot } from './up.ts';
+
+export const DOWN_HELP = `Usage: slipway down [options]
+
+Stops all containers and the daemon, and removes the bridges with their DHCP
+servers and firewall rules. Containers, images and settings stay on disk:
+`slipway up` starts the daemon again. Must be run as root.
+
+  --purge             remove all data too: containers, images, pools, logs
+  --timeout SECONDS   time a container has to stop by itself (default 30)
+  --state-dir DIR     of the daemon (default $SLIPWAY_DIR or ${DEFAULT_STATE})
+  --config-file FILE  of the daemon
+`;
+
+interface Wish {
+  readonly config: DaemonConfig;
+  readonly purge: boolean;
+  readonly timeoutS: number;
+}
+
+export async function runDown(argv: readonly string[]): Promise<number> {
+  const wish = parseWish(argv);
+  needRoot('down');
+  const stop = new AbortController();
+  const interrupt = (): void => {
+    stop.abort(new Fault('unavailable', 'interrupted; run the same command again to go on'));
+  };
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    await undo(wish, new Progress(process.stdout), stop.signal);
+    return 0;
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+function parseWish(argv: readonly string[]): Wish {
+  const flags = parseFlags(
+    () =>
+      parseArgs({
+        args: [...argv],
+        options: {
+          purge: { type: 'boolean', default: false },
+          timeout: { type: 'string', default: '30' },
+          'state-dir': { type: 'string' },
+          'config-file': { type: 'string' },
+        },
+      }).values,
+  );
+  if (!/^\d+$/.test(flags.timeout)) {
+    throw new Fault('bad_request', `--timeout "${flags.timeout}" is not a number of seconds`);
+  }
+  return {
+    config: loadDaemonConfig({ configFile: flags['config-file'], stateDir: flags['state-dir'] }),
+    purge: flags.purge,
+    timeoutS: Number(flags.timeout),
+  };
+}
+
+async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
+  const { config } = wish;
+  const client = background.clientOf(config);
+  let pid = await background.daemonPid(client, signal);
+  if (pid === null && !hasState(config)) {
+    progress.line(`nothing to take down: no daemon answers and ${config.paths.state} holds no state`);
+    return;
+  }
+  if (pid === null) {
+    // Containers may have outlived their daemon; only a daemon knows which they are.
+    pid = await progress.step('daemon, to find what is running', () => background.startDaemon(config, signal));
+  }
+  await progress.step('containers', async (report) => {
+    const count = await takeDown.stopInstances(client, wish.timeoutS, signal);
+    report.result(count === 0 ? 'none was running' : `${String(count)} stopped`);
+  });
+  const bridges = await takeDown.managedBridges(client, signal);
+  if (wish.purge) {
+    await progress.step('containers, images, networks and pools', () => takeDown.deleteEverything(client, signal));
+  }
+  const last = pid;
+  await progress.step('daemon', () => takeDown.stopDaemon(config, last));
+  await progress.step('networks', async (report) => {
+    await takeDown.removeBridges(config, bridges);
+    report.result(bridges.length === 0 ? 'none' : `${bridges.join(', ')} removed`);
+  });
+  await progress.step('lxcfs', async (report) => {
+    const texts = { 'not ours': 'left alone', 'in use': 'left running, others use it', stopped: 'stopped' };
+    report.result(texts[await background.stopLxcfs(config)]);
+  });
+  if (wish.purge) {
+    await progress.step(`data in ${config.paths.state}`, async (report) => {
+      await takeDown.removeFolders(config);
+      report.result('removed');
+    });
+  } else {
+    progress.line(`data stay in ${config.paths.state}; slipway up starts it again, --purge removes them`);
+  }
+}
+
+function hasState(config: DaemonConfig): boolean {
+  return existsSync(join(config.paths.state, 'database')) || existsSync(background.pidFile(config));
+}

@@ -1,0 +1,168 @@
+/** An image, when one is needed, and the first container made from it. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { Fault } from '../../process/fault.ts';
+import { readAptMirror } from './apt-mirror.ts';
+import { until } from './background.ts';
+import { buildDebianImage, imageAliases } from './debian-image.ts';
+import { aliasFor, bytesDone, gatherImage, type ImageFiles } from './given-image.ts';
+import type { StepReport } from './progress.ts';
+import type { RestClient } from './rest-client.ts';
+import { buildTinyImage } from './tiny-image.ts';
+
+export type ImageWish =
+  | { readonly kind: 'tiny' }
+  | { readonly kind: 'given'; readonly what: string }
+  | { readonly kind: 'distribution'; readonly suite: string | null };
+
+export interface Work {
+  readonly client: RestClient;
+  readonly signal: AbortSignal;
+  readonly report: StepReport;
+}
+
+const ADDRESS_MS = 90_000;
+export const TINY_ALIAS = 'busybox';
+
+/** Names the image will have; the first one is used to launch from it. */
+export async function aliasesFor(wish: ImageWish): Promise<string[]> {
+  switch (wish.kind) {
+    case 'tiny':
+      return [TINY_ALIAS];
+    case 'given':
+      return [aliasFor(wish.what)];
+    case 'distribution': {
+      const { os } = await readAptMirror();
+      if (wish.suite === null || wish.suite === os.codename) return [...imageAliases(os), os.id];
+      return [`${os.id}/${wish.suite}`];
+    }
+  }
+}
+
+/** Makes and uploads the image unless its first alias exists. */
+export async function ensureImage(wish: ImageWish, aliases: readonly string[], work: Work): Promise<void> {
+  const [alias = ''] = aliases;
+  if ((await work.client.find(aliasPath(alias), work.signal)) !== null) {
+    work.report.result(`${alias} is there already`);
+    return;
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'slipway-image-'));
+  try {
+    const files = await makeImage(wish, folder, work);
+    work.report.detail('uploading');
+    const fingerprint = await upload(files, work);
+    for (const name of aliases) await putAlias(name, fingerprint, work);
+    work.report.result(`${alias}, fingerprint ${fingerprint.slice(0, 12)}`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function makeImage(wish: ImageWish, folder: string, work: Work): Promise<ImageFiles> {
+  const { report, signal } = work;
+  const onDetail = (text: string): void => {
+    report.detail(text);
+  };
+  switch (wish.kind) {
+    case 'tiny':
+      return { file: await buildTinyImage(folder), rootfs: null };
+    case 'given':
+      return gatherImage(wish.what, { work: folder, signal, onDetail });
+    case 'distribution': {
+      const suite = wish.suite === null ? {} : { suite: wish.suite };
+      return { file: await buildDebianImage(folder, { ...suite, signal, onDetail }), rootfs: null };
+    }
+  }
+}
+
+async function upload(files: ImageFiles, work: Work): Promise<string> {
+  const options = {
+    signal: work.signal,
+    headers: { 'X-LXD-filename': basename(files.file) },
+    onBytes: (sent: number, total: number) => {
+      work.report.detail(sent < total ? `uploading ${bytesDone(sent, total)}` : 'unpacking');
+    },
+  };
+  const parts = [
+    { name: 'metadata', file: files.file },
+    { name: 'rootfs', file: files.rootfs ?? '' },
+  ];
+  try {
+    const metadata =
+      files.rootfs === null
+        ? await work.client.upload('/1.0/images', files.file, options)
+        : await work.client.uploadForm('/1.0/images', parts, options);
+    // The shape is this program's own answer.
+    return (metadata as { fingerprint: string }).fingerprint;
+  } catch (err) {
+    // The same file was uploaded before and its alias removed since.
+    const known = err instanceof Fault ? /fingerprint.*?([0-9a-f]{64})/.exec(err.message)?.[1] : undefined;
+    if (known === undefined) throw err;
+    return known;
+  }
+}
+
+async function putAlias(name: string, target: string, work: Work): Promise<void> {
+  const there = await work.client.find(aliasPath(name), work.signal);
+  const body = { name, target, description: '' };
+  if (there === null) await work.client.change('POST', '/1.0/images/aliases', body, work.signal);
+  else await work.client.change('PUT', aliasPath(name), { target, description: '' }, work.signal);
+}
+
+function aliasPath(name: string): string {
+  return `/1.0/images/aliases/${encodeURIComponent(name)}`;
+}
+
+export interface InstanceState {
+  readonly status: string;
+  readonly network?: Readonly<
+    Record<
+      string,
+      { readonly addresses: readonly { readonly family: string; readonly address: string; readonly scope: string }[] }
+    >
+  > | null;
+}
+
+export async function instanceState(client: RestClient, name: string, signal: AbortSignal): Promise<InstanceState | null> {
+  const state = await client.find(`/1.0/instances/${name}/state`, signal);
+  // The shape is this program's own answer.
+  return state as InstanceState | null;
+}
+
+export async function createInstance(name: string, alias: string, work: Work): Promise<void> {
+  const body = { name, source: { type: 'image', alias } };
+  await work.client.change('POST', '/1.0/instances', body, work.signal);
+}
+
+export async function startInstance(name: string, work: Work): Promise<void> {
+  const path = `/1.0/instances/${name}/state`;
+  await work.client.change('PUT', path, { action: 'start', timeout: -1, force: false }, work.signal);
+}
+
+/** Global addresses of all its network cards, IPv4 first. */
+export function addressesOf(state: InstanceState): string[] {
+  const all = Object.entries(state.network ?? {})
+    .filter(([card]) => card !== 'lo')
+    .flatMap(([, card]) => card.addresses)
+    .filter((address) => address.scope === 'global');
+  const of = (family: string): string[] => all.filter((a) => a.family === family).map((a) => a.address);
+  return [...of('inet'), ...of('inet6')];
+}
+
+/** Waits for an IPv4 address. Fault timeout says what to look at. */
+export async function waitForAddress(name: string, work: Work): Promise<InstanceState> {
+  return until(
+    `${name} gets an IPv4 address by DHCP (see \`lxc console --show-log ${name}\`)`,
+    ADDRESS_MS,
+    async () => {
+      const state = await instanceState(work.client, name, work.signal);
+      if (state !== null && state.status !== 'Running') {
+        throw new Fault('unavailable', `wait for the address of ${name}: it is ${state.status}`);
+      }
+      return state !== null && addressesOf(state).some((address) => address.includes('.')) ? state : null;
+    },
+    work.signal,
+  );
+}
+
