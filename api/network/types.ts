@@ -1,5 +1,13 @@
 /** What instances see of the network side. */
 import type { StringMap } from '../db/rows.ts';
+import type { Requestor } from '../events/events.ts';
+import type {
+  NetworkLeaseWire,
+  NetworkPut,
+  NetworkStateWire,
+  NetworkWire,
+  NetworksPost,
+} from '../wire/networks.ts';
 
 /** A nic device after its network has been looked up. */
 export interface BridgedNic {
@@ -21,17 +29,55 @@ export interface ManagedNetwork {
   readonly config: StringMap;
 }
 
+/** Names one nic; its own addresses are not taken. */
+export interface NicOwnerKey {
+  readonly project: string;
+  readonly instance: string;
+  readonly device: string;
+}
+
 export interface Networks {
   /** null when there is no managed network of that name. */
   managed(name: string): ManagedNetwork | null;
-  /** Before start: lease files and filters of the nic (nftables knows it by host name). */
+  /**
+   * Before start: lease files and filters of the nic (nftables knows it by host
+   * name). Called again with other settings for a live change, `plugged` after it.
+   */
   plug(nic: BridgedNic): Promise<void>;
   /** After start: what needs the link to exist (traffic limits, isolation, vlan, routes). */
   plugged(nic: BridgedNic): Promise<void>;
   /** After stop or removal. Harmless when there is nothing. */
   unplug(nic: BridgedNic): Promise<void>;
-  /** Fault bad_request for an address outside the network, a taken one, an unknown key. Pure checks only. */
-  validateNic(config: StringMap): void;
-  /** Names an instance in DNS before it asks for a lease; called at create, rename and delete of its nics. */
+  /**
+   * Fault bad_request for an address outside the network or a taken one, for an
+   * unknown network and for filters that cannot be. Pure checks only.
+   */
+  validateNic(config: StringMap, self?: NicOwnerKey): void;
+  /** At delete, rename (old name) and removal of the nics of an instance: names, leases and filters go. */
   forget(project: string, instance: string): Promise<void>;
+}
+
+/** The administrator's side (`/1.0/networks`). Changes are done, in the database and on the host, when they resolve. */
+export interface NetworkAdmin {
+  /** Managed networks by name, then the host's other interfaces. */
+  list(): Promise<NetworkWire[]>;
+  /** Fault not_found. */
+  get(name: string): Promise<NetworkWire>;
+  /** What the entity tag is made of. */
+  etagParts(network: NetworkWire): unknown;
+  /** Faults bad_request, already_exists, not_implemented. */
+  create(request: NetworksPost, requestor: Requestor): Promise<void>;
+  /** PUT: these keys and no others. */
+  replace(name: string, request: NetworkPut, requestor: Requestor): Promise<void>;
+  /** PATCH: these keys, the others as they are; '' removes one. */
+  merge(name: string, request: NetworkPut, requestor: Requestor): Promise<void>;
+  /** Fault bad_request while it is used. */
+  rename(name: string, to: string, requestor: Requestor): Promise<void>;
+  /** Fault bad_request while it is used. */
+  remove(name: string, requestor: Requestor): Promise<void>;
+  /** Of managed networks and of any interface of the host. */
+  state(name: string): Promise<NetworkStateWire>;
+  leases(name: string, project: string): Promise<NetworkLeaseWire[]>;
+  /** Brings up what should be up and is not (a dead dnsmasq, a removed link); call it now and then. */
+  tend(): Promise<void>;
 }
