@@ -8,9 +8,10 @@ import { jsonErrorPlace } from './json-position.ts';
 export const MAX_JSON_BYTES = 1024 * 1024;
 /** A JSON body must be complete, and a stream must go on, within this time. */
 const PATIENCE_MS = 60_000;
-/** What is read of a body that nobody wants, so that the client sees our answer before the end. */
-const MAX_DISCARDED_BYTES = 16 * 1024 * 1024;
-const DISCARD_MS = 5000;
+/** What is read of a body that nobody wants. */
+const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
+const DRAIN_MS = 5000;
+const DRAIN_QUIET_MS = 250;
 
 /**
  * Reads and checks a JSON body. Its Content-Type is not looked at, as in LXD.
@@ -156,22 +157,27 @@ export function hasUnreadBody(req: IncomingMessage): boolean {
 }
 
 /**
- * Throws away what is left of a body after the answer has been sent, within
- * limits; then the connection is closed. (A connection that is closed at once
- * takes our answer with it.)
+ * Throws away what is left of a body before an answer is sent: many clients
+ * read nothing until they have sent everything. Resolves at the end of the
+ * body, or when the client sends too much, for too long, or nothing at all.
  */
-export function discardBody(req: IncomingMessage): void {
-  const { socket } = req;
-  let size = 0;
-  const close = (): void => {
-    clearTimeout(timer);
-    socket.destroy();
-  };
-  const timer = setTimeout(close, DISCARD_MS);
-  req.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > MAX_DISCARDED_BYTES) close();
+export function drainBody(req: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    let size = 0;
+    const finish = (): void => {
+      clearTimeout(total);
+      clearTimeout(quiet);
+      req.off('data', onData).off('end', finish).off('error', finish).off('close', finish);
+      resolve();
+    };
+    const total = setTimeout(finish, DRAIN_MS);
+    const quiet = setTimeout(finish, DRAIN_QUIET_MS);
+    const onData = (chunk: Buffer): void => {
+      quiet.refresh();
+      size += chunk.length;
+      if (size > MAX_DRAINED_BYTES) finish();
+    };
+    req.on('data', onData).on('end', finish).on('error', finish).on('close', finish);
+    req.resume();
   });
-  req.on('end', close).on('error', close).on('close', close);
-  req.resume();
 }

@@ -1,7 +1,7 @@
 /** Writes answers. JSON is rendered once, straight to the socket: nothing of the router's own sending is used. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Answer } from './route.ts';
-import { discardBody, hasUnreadBody } from './request-body.ts';
+import { drainBody, hasUnreadBody } from './request-body.ts';
 import { etagOf } from '../etag.ts';
 import { sendFile, sendMultipart, wellFormed } from './send-file.ts';
 
@@ -104,12 +104,15 @@ function send(
   type: string | null,
   body: string | Buffer,
 ): void {
-  const unread = hasUnreadBody(req);
-  if (unread) res.setHeader('Connection', 'close');
-  if (type !== null && !res.hasHeader('Content-Type')) res.setHeader('Content-Type', type);
-  res.setHeader('Content-Length', Buffer.byteLength(body));
-  res.writeHead(status);
-  // A HEAD answer has the length of the body, and no body.
-  res.end(req.method === 'HEAD' ? undefined : body);
-  if (unread) discardBody(req);
+  const write = (): void => {
+    // The rest of a body that is still coming cannot be told from a next request.
+    if (hasUnreadBody(req)) res.setHeader('Connection', 'close');
+    if (type !== null && !res.hasHeader('Content-Type')) res.setHeader('Content-Type', type);
+    res.setHeader('Content-Length', Buffer.byteLength(body));
+    res.writeHead(status);
+    // A HEAD answer has the length of the body, and no body.
+    res.end(req.method === 'HEAD' ? undefined : body);
+  };
+  if (hasUnreadBody(req)) void drainBody(req).then(write);
+  else write();
 }
