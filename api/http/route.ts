@@ -84,6 +84,8 @@ export interface Route {
   readonly summary: string;
   /** zod schema of a JSON body, or the raw stream. Absent: a body is ignored. */
   readonly body?: z.ZodType | 'stream';
+  /** A body of type application/octet-stream is left in `stream` unread, in place of the JSON of `body`. */
+  readonly acceptsRaw?: boolean;
   /** zod schema of `metadata` in a sync answer, for the OpenAPI file. */
   readonly answer?: z.ZodType;
   readonly handle: (call: Call) => Promise<Answer>;

@@ -56,10 +56,10 @@ export function checkDefinition(parts: DefinitionParts, next: Expanded, before: 
     const nictype = nictypeOf(name, device, parts.networks);
     checkDevice(name, device, nictype);
     if (nictype === 'bridged' && !isSameDevice(device, before?.devices[name]))
-      checkNetwork(parts.networks, name, device);
+      checkNetwork(parts.networks, next, name, device);
   }
   checkUnique(next.devices);
-  checkRoot(parts, next);
+  checkRoot(next);
   parts.runtime.validate(next);
 }
 
@@ -91,9 +91,10 @@ export function isSameDevice(a: StringMap, b: StringMap | undefined): boolean {
   return [...keys].every((key) => (a[key] ?? '') === (b[key] ?? ''));
 }
 
-function checkNetwork(networks: Networks, name: string, device: StringMap): void {
+function checkNetwork(networks: Networks, owner: Expanded, name: string, device: StringMap): void {
+  const { project, name: instance } = owner.row;
   try {
-    networks.validateNic(device);
+    networks.validateNic(device, { project, instance, device: name });
   } catch (err) {
     if (!(err instanceof Fault)) throw err;
     throw new Fault('bad_request', `Device validation failed for ${JSON.stringify(name)}: ${err.message}`);
@@ -125,7 +126,7 @@ function checkUnique(devices: DeviceMap): void {
   }
 }
 
-function checkRoot(parts: DefinitionParts, next: Expanded): void {
+function checkRoot(next: Expanded): void {
   const root = rootDiskOf(next.devices);
   if (root === null) {
     throw new Fault(

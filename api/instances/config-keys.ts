@@ -150,6 +150,8 @@ const INSTANCE_KEYS: Readonly<Record<string, ValueCheck>> = {
   'volatile.idmap.next': json,
   'volatile.last_state.idmap': json,
   'volatile.last_state.power': oneLine,
+  // Set while a rename is under way.
+  'volatile.rename.from': oneLine,
   'volatile.uuid': uuid,
 };
 
@@ -235,6 +237,12 @@ export function checkConfig(config: StringMap, scope: ConfigScope): void {
 }
 
 const isSet = (config: StringMap, key: string): boolean => (config[key] ?? '') !== '';
+
+/** True for `volatile.<device>.<anything known>` of this device. */
+export function isVolatileOf(key: string, device: string): boolean {
+  const prefix = `volatile.${device}.`;
+  return key.startsWith(prefix) && Object.hasOwn(VOLATILE_DEVICE, key.slice(prefix.length));
+}
 
 function checkKey(key: string, value: string, scope: ConfigScope): void {
   const check = findCheck(key, scope);

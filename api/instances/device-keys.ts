@@ -219,7 +219,14 @@ export function checkDevice(name: string, device: StringMap, nictype: string): v
 
 function checkDeviceName(name: string): void {
   // eslint-disable-next-line no-control-regex
-  if (name === '' || name.length > 64 || name === '.' || name === '..' || /[\x00-\x1f\x7f/]/.test(name)) {
+  if (
+    name === '' ||
+    name.length > 64 ||
+    name === '.' ||
+    name === '..' ||
+    name === '__proto__' ||
+    /[\x00-\x1f\x7f/]/.test(name)
+  ) {
     throw wrong(name, 'is not a device name; write at most 64 characters without "/"');
   }
 }
