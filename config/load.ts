@@ -101,7 +101,9 @@ export function loadDaemonConfig(flags: DaemonFlags = {}, env = readEnvironment(
   const file = flags.logfile ?? values.log.file;
   return deepFreeze({
     configFile,
-    database: { connection: connection === '' ? `sqlite:///${join(paths.state, 'database', 'local.db')}` : connection },
+    database: {
+      connection: connection === '' ? `sqlite:///${join(paths.state, 'database', 'local.db')}` : connection,
+    },
     paths,
     log: {
       level: flags.level ?? values.log.level,
@@ -135,13 +137,16 @@ function choosePaths(values: DaemonOptions, given: string | null): DaemonConfig[
   const standard = state === DEFAULT_STATE;
   // A folder from the file belongs to the state folder of the file, not to another one.
   const own = state === values.paths.state;
-  const log = own && values.paths.log !== '' ? values.paths.log : standard ? '/var/log/slipway' : join(state, 'log');
-  const run = own && values.paths.run !== '' ? values.paths.run : standard ? '/run/slipway' : join(state, 'run');
+  const log =
+    own && values.paths.log !== '' ? values.paths.log : standard ? '/var/log/slipway' : join(state, 'log');
+  const run =
+    own && values.paths.run !== '' ? values.paths.run : standard ? '/run/slipway' : join(state, 'run');
   return { state, log, run };
 }
 
 function deepFreeze<T extends object>(value: T): T {
   for (const part of Object.values(value)) {
+    // Object.values() of a generic object is any; what is an object was just asked.
     if (typeof part === 'object' && part !== null && !Object.isFrozen(part)) deepFreeze(part as object);
   }
   return Object.freeze(value);

@@ -16,7 +16,9 @@ export interface SystemPackage {
 }
 
 /** The list, in its order. */
-export function systemPackages(text = readFileSync(join(PROGRAM_ROOT, 'config', 'packages.txt'), 'utf8')): SystemPackage[] {
+export function systemPackages(
+  text = readFileSync(join(PROGRAM_ROOT, 'config', 'packages.txt'), 'utf8'),
+): SystemPackage[] {
   const packages: SystemPackage[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;

@@ -120,7 +120,10 @@ export async function readAptMirror(root = '/'): Promise<{ os: OsRelease; source
     if (part.endsWith('.sources')) sources.push(...parseDeb822(text));
   }
   if (os.codename === '') {
-    throw new Fault('unavailable', 'make an image: /etc/os-release has no VERSION_CODENAME; give one with --image');
+    throw new Fault(
+      'unavailable',
+      'make an image: /etc/os-release has no VERSION_CODENAME; give one with --image',
+    );
   }
   return { os, sources };
 }

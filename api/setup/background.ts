@@ -50,14 +50,19 @@ export async function daemonPid(client: RestClient, signal?: AbortSignal): Promi
 }
 
 function isNobodyThere(cause: unknown): boolean {
-  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED');
+  return (
+    cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED')
+  );
 }
 
 function pidOf(server: unknown): number {
   // The shape is this program's own answer to GET /1.0.
   const { environment } = server as { environment?: { server_pid?: number } };
   if (environment?.server_pid === undefined) {
-    throw new Fault('unavailable', 'the service at the socket does not tell its process id: it is not this program');
+    throw new Fault(
+      'unavailable',
+      'the service at the socket does not tell its process id: it is not this program',
+    );
   }
   return environment.server_pid;
 }
@@ -81,10 +86,14 @@ export function hasUnit(config: DaemonConfig): boolean {
  */
 export async function startBackground(argv: readonly string[], logFile: string): Promise<number> {
   await mkdir(dirname(logFile), { recursive: true });
-  const { stdout } = await runTool('sh', ['-c', 'setsid "$@" </dev/null >>"$0" 2>&1 & echo $!', logFile, ...argv], {
-    env: programEnvironment(),
-    cwd: '/',
-  });
+  const { stdout } = await runTool(
+    'sh',
+    ['-c', 'setsid "$@" </dev/null >>"$0" 2>&1 & echo $!', logFile, ...argv],
+    {
+      env: programEnvironment(),
+      cwd: '/',
+    },
+  );
   return Number(stdout.trim());
 }
 
@@ -144,7 +153,10 @@ export function pidFile(config: DaemonConfig): string {
 
 async function diedAtOnce(log: string): Promise<Fault> {
   const lines = (await readFile(log, 'utf8')).trim().split('\n').slice(-5);
-  return new Fault('unavailable', `start the daemon: it ended at once; ${log} ends with:\n${lines.join('\n')}`);
+  return new Fault(
+    'unavailable',
+    `start the daemon: it ended at once; ${log} ends with:\n${lines.join('\n')}`,
+  );
 }
 
 export type LxcfsState = 'absent' | 'running' | 'started';
@@ -183,7 +195,10 @@ export async function stopLxcfs(config: DaemonConfig): Promise<'not ours' | 'in 
 }
 
 function isLxcfsMounted(): boolean {
-  return readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${LXCFS_FOLDER} `) && existsSync(`${LXCFS_FOLDER}/proc`);
+  return (
+    readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${LXCFS_FOLDER} `) &&
+    existsSync(`${LXCFS_FOLDER}/proc`)
+  );
 }
 
 function commandOf(pid: number): string {

@@ -38,7 +38,9 @@ export async function runCheck(argv: readonly string[]): Promise<number> {
   const uses: PackageUse[] = ['run', 'image', 'extra'];
   if (flags.all === true) uses.push('build', 'test');
   const findings = await checkHost(config, uses);
-  process.stdout.write(flags.json === true ? `${JSON.stringify(findings, null, 2)}\n` : renderFindings(findings));
+  process.stdout.write(
+    flags.json === true ? `${JSON.stringify(findings, null, 2)}\n` : renderFindings(findings),
+  );
   return findings.some((finding) => finding.verdict === 'missing') ? 1 : 0;
 }
 
@@ -124,7 +126,9 @@ export function renderFindings(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map((finding) => finding.name.length));
   const lines = findings.map((finding) => {
     const head = `${WORDS[finding.verdict].padEnd(9)} ${finding.name.padEnd(width)}  ${finding.found}`;
-    return finding.advice === '' ? head : `${head}\n${' '.repeat(10)}${' '.repeat(width)}  -> ${finding.advice}`;
+    return finding.advice === ''
+      ? head
+      : `${head}\n${' '.repeat(10)}${' '.repeat(width)}  -> ${finding.advice}`;
   });
   const count = (verdict: Finding['verdict']): number => findings.filter((f) => f.verdict === verdict).length;
   const bad = count('missing');

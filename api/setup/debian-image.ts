@@ -20,7 +20,17 @@ export interface DebianImageOptions {
 }
 
 /** Without any of these a release still makes an image. */
-const WANTED = ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'iputils-ping', 'netbase', 'procps', 'login', 'passwd'];
+const WANTED = [
+  'systemd',
+  'systemd-sysv',
+  'dbus',
+  'iproute2',
+  'iputils-ping',
+  'netbase',
+  'procps',
+  'login',
+  'passwd',
+];
 /** A package of its own since Debian 12; part of systemd before. */
 const RESOLVED = 'systemd-resolved';
 
@@ -150,13 +160,17 @@ async function aptOptions(): Promise<string[]> {
   const { stdout } = await runTool('apt-config', ['dump', 'Acquire']);
   return stdout
     .split('\n')
-    .filter((line) => /^Acquire::(https?::(Proxy|Ca|Verify|SslCert|SslKey)|Check-Valid-Until|ForceIPv|Retries)/i.test(line))
+    .filter((line) =>
+      /^Acquire::(https?::(Proxy|Ca|Verify|SslCert|SslKey)|Check-Valid-Until|ForceIPv|Retries)/i.test(line),
+    )
     .filter((line) => !line.includes(' "";'));
 }
 
 /** Runs a program whose standard error is shown as it goes, and kept for the case that it fails. */
 async function runShown(argv: readonly string[], options: DebianImageOptions): Promise<void> {
-  const environment = Object.entries(programEnvironment()).filter(([key]) => /^(https?|ftp|no)_proxy$/i.test(key));
+  const environment = Object.entries(programEnvironment()).filter(([key]) =>
+    /^(https?|ftp|no)_proxy$/i.test(key),
+  );
   const nothing = await open('/dev/null', 'r');
   try {
     const tool = streamTool(
@@ -238,8 +252,12 @@ async function writeAbout(work: string, os: OsRelease, suite: string): Promise<v
 
 async function pack(work: string, file: string, signal: AbortSignal | undefined): Promise<void> {
   const args = ['--create', '--numeric-owner', '--xattrs', '--xattrs-include=*', '--sort=name'];
-  await runTool('tar', [...args, '-I', 'zstd -1 -T0', '-f', file, '-C', work, 'metadata.yaml', 'templates', 'rootfs'], {
-    timeoutMs: 0,
-    ...(signal === undefined ? {} : { signal }),
-  });
+  await runTool(
+    'tar',
+    [...args, '-I', 'zstd -1 -T0', '-f', file, '-C', work, 'metadata.yaml', 'templates', 'rootfs'],
+    {
+      timeoutMs: 0,
+      ...(signal === undefined ? {} : { signal }),
+    },
+  );
 }

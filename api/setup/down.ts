@@ -14,9 +14,11 @@ export const DOWN_HELP = `Usage: slipway down [options]
 
 Stops all containers and the daemon, and removes the bridges with their DHCP
 servers and firewall rules. Containers, images and settings stay on disk:
-`slipway up` starts the daemon again. Must be run as root.
+"slipway up" starts the daemon again. Must be run as root.
 
   --purge             remove all data too: containers, images, pools, logs
+  --containers        stop the containers and the daemon, leave the networks; the
+                      daemon's next start brings back what ran (for shutdown)
   --timeout SECONDS   time a container has to stop by itself (default 30)
   --state-dir DIR     of the daemon (default $SLIPWAY_DIR or ${DEFAULT_STATE})
   --config-file FILE  of the daemon
@@ -25,6 +27,7 @@ servers and firewall rules. Containers, images and settings stay on disk:
 interface Wish {
   readonly config: DaemonConfig;
   readonly purge: boolean;
+  readonly containersOnly: boolean;
   readonly timeoutS: number;
 }
 
@@ -37,7 +40,10 @@ export async function runDown(argv: readonly string[]): Promise<number> {
   };
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   try {
-    await undo(wish, new Progress(process.stdout), stop.signal);
+    const progress = new Progress(process.stdout);
+    await (wish.containersOnly
+      ? endContainers(wish, progress, stop.signal)
+      : undo(wish, progress, stop.signal));
     return 0;
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
@@ -51,6 +57,7 @@ function parseWish(argv: readonly string[]): Wish {
         args: [...argv],
         options: {
           purge: { type: 'boolean', default: false },
+          containers: { type: 'boolean', default: false },
           timeout: { type: 'string', default: '30' },
           'state-dir': { type: 'string' },
           'config-file': { type: 'string' },
@@ -63,8 +70,19 @@ function parseWish(argv: readonly string[]): Wish {
   return {
     config: loadDaemonConfig({ configFile: flags['config-file'], stateDir: flags['state-dir'] }),
     purge: flags.purge,
+    containersOnly: flags.containers,
     timeoutS: Number(flags.timeout),
   };
+}
+
+/** What the daemon does by itself at SIGPWR. */
+async function endContainers(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
+  const pid = await background.daemonPid(background.clientOf(wish.config), signal);
+  if (pid === null) {
+    progress.line('no daemon answers: nothing to stop');
+    return;
+  }
+  await progress.step('containers and daemon', () => takeDown.powerDown(pid));
 }
 
 async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
@@ -77,7 +95,9 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
   }
   if (pid === null) {
     // Containers may have outlived their daemon; only a daemon knows which they are.
-    pid = await progress.step('daemon, to find what is running', () => background.startDaemon(config, signal));
+    pid = await progress.step('daemon, to find what is running', () =>
+      background.startDaemon(config, signal),
+    );
   }
   await progress.step('containers', async (report) => {
     const count = await takeDown.stopInstances(client, wish.timeoutS, signal);
@@ -85,7 +105,9 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
   });
   const bridges = await takeDown.managedBridges(client, signal);
   if (wish.purge) {
-    await progress.step('containers, images, networks and pools', () => takeDown.deleteEverything(client, signal));
+    await progress.step('containers, images, networks and pools', () =>
+      takeDown.deleteEverything(client, signal),
+    );
   }
   const last = pid;
   await progress.step('daemon', () => takeDown.stopDaemon(config, last));

@@ -119,12 +119,22 @@ export interface InstanceState {
   readonly network?: Readonly<
     Record<
       string,
-      { readonly addresses: readonly { readonly family: string; readonly address: string; readonly scope: string }[] }
+      {
+        readonly addresses: readonly {
+          readonly family: string;
+          readonly address: string;
+          readonly scope: string;
+        }[];
+      }
     >
   > | null;
 }
 
-export async function instanceState(client: RestClient, name: string, signal: AbortSignal): Promise<InstanceState | null> {
+export async function instanceState(
+  client: RestClient,
+  name: string,
+  signal: AbortSignal,
+): Promise<InstanceState | null> {
   const state = await client.find(`/1.0/instances/${name}/state`, signal);
   // The shape is this program's own answer.
   return state as InstanceState | null;
@@ -165,4 +175,3 @@ export async function waitForAddress(name: string, work: Work): Promise<Instance
     work.signal,
   );
 }
-

@@ -43,7 +43,8 @@ function isUrl(given: string): boolean {
 export async function gatherImage(given: string, options: GatherOptions): Promise<ImageFiles> {
   if (isUrl(given)) return { file: await download(given, options), rootfs: null };
   const path = resolve(given);
-  if (!existsSync(path)) throw new Fault('bad_request', `take the image ${given}: there is no such file or folder`);
+  if (!existsSync(path))
+    throw new Fault('bad_request', `take the image ${given}: there is no such file or folder`);
   return statSync(path).isDirectory() ? gatherFolder(path, options) : { file: path, rootfs: null };
 }
 
@@ -72,7 +73,10 @@ async function packFolder(folder: string, parts: readonly string[], options: Gat
   options.onDetail('packing');
   const file = join(options.work, 'image.tar');
   const how = ['--create', '--numeric-owner', '--xattrs', '--xattrs-include=*', '--one-file-system'];
-  await runTool('tar', [...how, '-f', file, '-C', folder, ...parts], { timeoutMs: 0, signal: options.signal });
+  await runTool('tar', [...how, '-f', file, '-C', folder, ...parts], {
+    timeoutMs: 0,
+    signal: options.signal,
+  });
   return file;
 }
 
@@ -82,7 +86,10 @@ async function download(url: string, options: GatherOptions): Promise<string> {
     throw new Fault('unavailable', `download ${url}`, { cause });
   });
   if (!answer.ok || answer.body === null) {
-    throw new Fault('unavailable', `download ${url}: the server says ${String(answer.status)} ${answer.statusText}`);
+    throw new Fault(
+      'unavailable',
+      `download ${url}: the server says ${String(answer.status)} ${answer.statusText}`,
+    );
   }
   const total = Number(answer.headers.get('content-length') ?? '0');
   const file = join(options.work, basename(new URL(url).pathname) || 'image');

@@ -84,7 +84,8 @@ export function checkNamespaces(): Finding {
   const absent = wanted.filter((name) => !existsSync(`/proc/self/ns/${name}`));
   const users = Number(readText('/proc/sys/user/max_user_namespaces') || '0');
   let rating = ok(wanted.join(' '));
-  if (absent.length > 0) rating = missing(`without ${absent.join(' ')}`, 'boot a kernel with these namespaces');
+  if (absent.length > 0)
+    rating = missing(`without ${absent.join(' ')}`, 'boot a kernel with these namespaces');
   else if (users === 0) {
     rating = missing('user.max_user_namespaces is 0', 'sysctl -w user.max_user_namespaces=65536');
   }
@@ -139,7 +140,10 @@ export function checkCgroups(): Finding {
     rating =
       absent.length === 0
         ? ok(layout)
-        : degraded(`${layout}, without ${absent.join(' ')}`, `limits of ${absent.join(', ')} will be refused`);
+        : degraded(
+            `${layout}, without ${absent.join(' ')}`,
+            `limits of ${absent.join(', ')} will be refused`,
+          );
   }
   return { area: 'kernel', name: 'cgroups', ...rating };
 }
@@ -178,7 +182,16 @@ export async function checkLinks(): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const kind of kinds) {
     const link = kind.name === 'macvlan' ? ['link', 'lo'] : [];
-    const works = await succeeds('unshare', ['-n', 'ip', 'link', 'add', ...link, 'slipway0', 'type', ...kind.args]);
+    const works = await succeeds('unshare', [
+      '-n',
+      'ip',
+      'link',
+      'add',
+      ...link,
+      'slipway0',
+      'type',
+      ...kind.args,
+    ]);
     const no = kind.need ? missing : degraded;
     const advice = kind.need
       ? 'load the kernel module or boot a kernel that has it'
@@ -217,14 +230,19 @@ export function checkIpv6(): Finding {
   return {
     area: 'network',
     name: 'IPv6',
-    ...(there ? ok('in the kernel') : degraded('not in the kernel', 'managed bridges get IPv4 addresses alone')),
+    ...(there
+      ? ok('in the kernel')
+      : degraded('not in the kernel', 'managed bridges get IPv4 addresses alone')),
   };
 }
 
 export function checkLxcfs(): Finding {
   let rating = ok('mounted at /var/lib/lxcfs');
   if (!existsSync('/dev/fuse')) {
-    rating = degraded('/dev/fuse is not there', 'load the module fuse; without it containers see the host in /proc');
+    rating = degraded(
+      '/dev/fuse is not there',
+      'load the module fuse; without it containers see the host in /proc',
+    );
   } else if (!existsSync('/var/lib/lxcfs/proc')) {
     rating = degraded('not running', 'systemctl start lxcfs, or let `slipway up` start it');
   }
@@ -275,7 +293,10 @@ export function checkLoop(): Finding {
     name: 'loop devices',
     ...(existsSync('/dev/loop-control')
       ? ok('/dev/loop-control is there')
-      : degraded('/dev/loop-control is not there', 'load the module loop, or sizes of root disks may be refused')),
+      : degraded(
+          '/dev/loop-control is not there',
+          'load the module loop, or sizes of root disks may be refused',
+        )),
   };
 }
 

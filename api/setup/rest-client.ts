@@ -157,7 +157,10 @@ export class RestClient {
         socketPath: this.socket,
         method,
         path,
-        headers: { ...(json === undefined ? {} : { 'Content-Type': 'application/json' }), ...options.headers },
+        headers: {
+          ...(json === undefined ? {} : { 'Content-Type': 'application/json' }),
+          ...options.headers,
+        },
         ...(options.signal === undefined ? {} : { signal: options.signal }),
         timeout: options.timeoutMs ?? ANSWER_MS,
       });

@@ -10,6 +10,7 @@ import * as background from './background.ts';
 import type { RestClient } from './rest-client.ts';
 
 const DAEMON_END_MS = 60_000;
+const POWER_DOWN_MS = 590_000;
 
 interface Instance {
   readonly name: string;
@@ -31,7 +32,11 @@ function urlOf(instance: Instance, tail = ''): string {
 }
 
 /** Stops every instance, by force those that do not stop in `timeoutS` seconds. Returns how many there were to stop. */
-export async function stopInstances(client: RestClient, timeoutS: number, signal: AbortSignal): Promise<number> {
+export async function stopInstances(
+  client: RestClient,
+  timeoutS: number,
+  signal: AbortSignal,
+): Promise<number> {
   const all = await listOf<Instance>(client, '/1.0/instances?recursion=1&all-projects=true', signal);
   const running = all.filter((instance) => instance.status !== 'Stopped');
   const stopOne = async (instance: Instance): Promise<void> => {
@@ -55,12 +60,18 @@ export async function managedBridges(client: RestClient, signal: AbortSignal): P
     '/1.0/networks?recursion=1',
     signal,
   );
-  return networks.filter((network) => network.managed && network.type === 'bridge').map((network) => network.name);
+  return networks
+    .filter((network) => network.managed && network.type === 'bridge')
+    .map((network) => network.name);
 }
 
 /** Deletes instances, images, networks and pools through the API, so that what lies outside the state folder goes too. */
 export async function deleteEverything(client: RestClient, signal: AbortSignal): Promise<void> {
-  for (const instance of await listOf<Instance>(client, '/1.0/instances?recursion=1&all-projects=true', signal)) {
+  for (const instance of await listOf<Instance>(
+    client,
+    '/1.0/instances?recursion=1&all-projects=true',
+    signal,
+  )) {
     await client.change('DELETE', urlOf(instance), undefined, signal);
   }
   for (const image of await listOf<{ fingerprint: string }>(client, '/1.0/images?recursion=1', signal)) {
@@ -89,6 +100,16 @@ export async function stopDaemon(config: DaemonConfig, pid: number): Promise<voi
     );
   }
   await rm(background.pidFile(config), { force: true });
+}
+
+/** Asks the daemon to stop its containers, each in its own time, and to end. */
+export async function powerDown(pid: number): Promise<void> {
+  process.kill(pid, 'SIGPWR');
+  await background.until(
+    `the daemon (process ${String(pid)}) stops its containers and ends`,
+    POWER_DOWN_MS,
+    () => (background.isAlive(pid) ? null : true),
+  );
 }
 
 /** Removes bridges with their rules and DHCP servers. Harmless when they are gone. */

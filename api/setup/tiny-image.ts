@@ -111,7 +111,8 @@ const FOLDERS: Readonly<Record<string, number>> = {
 /** Writes `busybox.tar`, a unified image, into `dir` and returns its path. Fault tool_failed without a static busybox. */
 export async function buildTinyImage(dir: string): Promise<string> {
   const program = findProgram('busybox');
-  if (program === null) throw new Fault('tool_failed', 'make the busybox image: apt-get install busybox-static');
+  if (program === null)
+    throw new Fault('tool_failed', 'make the busybox image: apt-get install busybox-static');
   const binary = await readFile(program);
   if (!isStatic(binary)) {
     throw new Fault(
@@ -119,7 +120,9 @@ export async function buildTinyImage(dir: string): Promise<string> {
       `make the busybox image: ${program} needs shared libraries; apt-get install busybox-static`,
     );
   }
-  const applets = (await runTool(program, ['--list'])).stdout.split('\n').filter((name) => /^[\w[.-]+$/.test(name));
+  const applets = (await runTool(program, ['--list'])).stdout
+    .split('\n')
+    .filter((name) => /^[\w[.-]+$/.test(name));
   for (const needed of ['init', 'udhcpc', 'ip', 'sh']) {
     if (!applets.includes(needed)) {
       throw new Fault('tool_failed', `make the busybox image: ${program} has no applet ${needed}`);

@@ -76,7 +76,8 @@ function parseWish(argv: readonly string[]): Wish {
       }).values,
   );
   const choices = [flags.tiny, flags.image, flags.suite].filter((flag) => flag !== undefined);
-  if (choices.length > 1) throw new Fault('bad_request', 'only one of --tiny, --image and --suite can be given');
+  if (choices.length > 1)
+    throw new Fault('bad_request', 'only one of --tiny, --image and --suite can be given');
   let image: first.ImageWish = { kind: 'distribution', suite: flags.suite ?? null };
   if (flags.tiny === true) image = { kind: 'tiny' };
   else if (flags.image !== undefined) image = { kind: 'given', what: flags.image };
@@ -96,7 +97,8 @@ async function setUp(wish: Wish, progress: Progress, signal: AbortSignal): Promi
   const started = performance.now();
   for (const text of wish.config.warnings) progress.line(`warning: ${text}`);
   for (const finding of checkPackages(['run'])) {
-    if (finding.verdict !== 'ok') progress.line(`warning: ${finding.name} is ${finding.found}; ${finding.advice}`);
+    if (finding.verdict !== 'ok')
+      progress.line(`warning: ${finding.name} is ${finding.found}; ${finding.advice}`);
   }
   const client = background.clientOf(wish.config);
   await startServices(wish.config, client, progress, signal);
@@ -152,11 +154,15 @@ async function launch(
   const before = await first.instanceState(client, name, signal);
   if (before === null || wish.image.kind === 'given') {
     const aliases = await first.aliasesFor(wish.image);
-    await progress.step('image', (report) => first.ensureImage(wish.image, aliases, { client, signal, report }));
+    await progress.step('image', (report) =>
+      first.ensureImage(wish.image, aliases, { client, signal, report }),
+    );
   }
   if (before === null) {
     const [alias = ''] = await first.aliasesFor(wish.image);
-    await progress.step(`create ${name}`, (report) => first.createInstance(name, alias, { client, signal, report }));
+    await progress.step(`create ${name}`, (report) =>
+      first.createInstance(name, alias, { client, signal, report }),
+    );
   }
   if (before?.status !== 'Running') {
     await progress.step(`start ${name}`, (report) => first.startInstance(name, { client, signal, report }));
@@ -178,7 +184,10 @@ async function tell(
   const { name, config } = wish;
   // The shape is this program's own answer.
   const instance = (await client.get(`/1.0/instances/${name}`, signal)) as { config: Record<string, string> };
-  const lxc = config.paths.state === DEFAULT_STATE ? `LXD_DIR=${DEFAULT_STATE} lxc` : `LXD_DIR=${config.paths.state} lxc`;
+  const lxc =
+    config.paths.state === DEFAULT_STATE
+      ? `LXD_DIR=${DEFAULT_STATE} lxc`
+      : `LXD_DIR=${config.paths.state} lxc`;
   const shell = instance.config['image.os'] === 'BusyBox' ? 'sh' : 'bash';
   const missing = findProgram('lxc') === null ? '   (apt-get install lxd-client)' : '';
   const lines = [
