@@ -7,7 +7,7 @@
  *   containers/<name>/{metadata.yaml,templates/}
  */
 import { statfs } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { Fault, isFault } from '../../process/fault.ts';
 import type { IdExtent, Step } from '../../native/steps.ts';
 import { unpackImage } from '../images/unpack.ts';
@@ -52,16 +52,12 @@ async function isSubvolume(path: string): Promise<boolean> {
 /** Removes a subvolume, and those a guest made inside it. */
 async function destroySubvolume(path: string, mount: string): Promise<void> {
   const id = await subvolumeId(path);
-  const nested = await btrfs(['subvolume', 'list', '-o', path]).catch(() => '');
-  const top = join(mount, '/');
-  const paths = nested
-    .split('\n')
-    .map((line) => /\bpath (.+)$/.exec(line)?.[1])
-    .filter((found) => found !== undefined);
-  for (const inner of paths.reverse()) {
-    // Listed from the top of the file system, which may lie above the pool.
-    const at = inner.indexOf(basename(path));
-    if (at >= 0) await destroySubvolume(join(path, inner.slice(at + basename(path).length)), top);
+  // Both are told from the top of the file system, which may lie above the pool.
+  const own = (await btrfs(['subvolume', 'show', path])).split('\n', 1)[0] ?? '';
+  for (const line of (await btrfs(['subvolume', 'list', '-o', path])).split('\n')) {
+    const inner = /\bpath (.+)$/.exec(line)?.[1];
+    if (inner?.startsWith(`${own}/`) === true)
+      await destroySubvolume(join(path, inner.slice(own.length)), mount);
   }
   await runTool('btrfs', ['property', 'set', '-ts', path, 'ro', 'false'], { okCodes: [0, 1] });
   await btrfs(['subvolume', 'delete', path]);

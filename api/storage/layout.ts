@@ -99,12 +99,17 @@ export class Layout {
     }
   }
 
-  /** Removes what was being built or removed when the daemon died. Call it before anything is built. */
-  async sweep(): Promise<void> {
+  /** What was being built or removed when the daemon died. Call it before anything is built. */
+  async leftovers(): Promise<string[]> {
+    const found: string[] = [];
     for (const dir of ['.new', '.trash']) {
-      for (const name of await readdir(join(this.root, dir)))
-        await this.trees.destroy(join(this.root, dir, name));
+      for (const name of await readdir(join(this.root, dir))) found.push(join(this.root, dir, name));
     }
+    return found;
+  }
+
+  async destroyAll(paths: readonly string[]): Promise<void> {
+    for (const path of paths) await this.trees.destroy(path);
   }
 
   volume(volume: RootVolume): string {

@@ -100,6 +100,11 @@ export abstract class VolumePool implements Pool {
     return this.layout.volumes();
   }
 
+  /** Fingerprints of the images that are kept unpacked. */
+  images(): Promise<string[]> {
+    return this.layout.images();
+  }
+
   volumePath(volume: RootVolume): string {
     return this.layout.volume(volume);
   }
