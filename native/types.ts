@@ -135,6 +135,8 @@ export interface Monitor {
 
 export interface Native {
   readonly liblxcVersion: string;
+  /** The helper program, for liblxc's hook lines and for `<helper> confine DIR MAXBYTES PROGRAM...`. */
+  readonly helperPath: string;
   hasApiExtension(name: string): boolean;
   /** Carries out a plan. Rejects with Fault native_failed whose cause carries a StepFailure. */
   run(plan: readonly Step[], options?: { readonly signal?: AbortSignal }): Promise<void>;

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "enter.h"
+#include "step.h"
+#include "tree.h"
+
+static int umount_inside(const char *target)
+{
+	char name[NAME_MAX + 1];
+	int root, parent, ret = 0;
+
+	root = tree_root("/");
+	if (root < 0)
+		return root;
+	parent = tree_parent(root, target, name);
+	if (parent < 0) {
+		ret = parent;
+		goto out;
+	}
+	/* A bare name below a directory that was looked up safely. */
+	if (fchdir(parent) < 0 ||
+	    umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		ret = -errno;
+	close(parent);
+out:
+	close(root);
+	return ret;
+}
+
+int cmd_umount_from(struct run *run, int argc, char **argv)
+{
+	int pidfd, ret;
+	pid_t pid;
+
+	(void)argc;
+	pidfd = enter_pidfd(argv[1], &pid);
+	if (pidfd < 0)
+		return explain(run, pidfd, "process %s: %s", argv[1],
+			       strerror(-pidfd));
+	ret = enter_mounts(pidfd);
+	if (ret == 0)
+		ret = umount_inside(argv[2]);
+	if (ret < 0)
+		explain(run, ret, "unmount %s in process %s: %s", argv[2],
+			argv[1], strerror(-ret));
+	close(pidfd);
+	return ret;
+}
