@@ -144,7 +144,10 @@ async function callRoute(parts: HttpParts, entry: PathEntry, incoming: Incoming)
   });
   checkAccess({ access: route.access, identity, project: call.project, headers: req.headers }, parts.serverConfig);
   checkProject(parts, route, call.project);
-  if (route.body !== undefined && route.body !== 'stream') call.body = await readJsonBody(req, route.body);
+  const isRaw = route.acceptsRaw === true && req.headers['content-type'] === 'application/octet-stream';
+  if (route.body !== undefined && route.body !== 'stream' && !isRaw) {
+    call.body = await readJsonBody(req, route.body);
+  }
   return route.handle(call);
 }
 

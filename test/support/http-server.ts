@@ -49,6 +49,8 @@ export interface TestServerOptions {
   readonly config?: Readonly<Record<string, string>>;
   /** Of the events websocket. */
   readonly maxWaitingBytes?: number;
+  /** Shared with what is behind `routes`; own ones when absent. */
+  readonly shared?: { readonly events: Events; readonly operations: OperationsAdmin };
 }
 
 export async function startServer(options: TestServerOptions = {}): Promise<TestServer> {
@@ -59,8 +61,8 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     error: (msg, facts) => void errors.push(`${msg}: ${String(facts?.['error'])} ${String(facts?.['stack'] ?? '')}`),
     with: () => log,
   };
-  const events = new Events();
-  const operations = openOperations({ events, log });
+  const events = options.shared?.events ?? new Events();
+  const operations = options.shared?.operations ?? openOperations({ events, log });
   const config = new MemoryConfig(options.config ?? {});
   const certificate = await makeServerCertificate('test');
   const trust = await TrustStore.open(memoryDatabase().tables.certificates, () => undefined);
