@@ -81,16 +81,17 @@ export class ProjectStore implements ProjectNames {
     });
   }
 
-  /** `next` gets the row as it is when its turn comes. */
-  async change(name: string, next: (row: ProjectRow) => Omit<ProjectRow, 'name'>): Promise<ProjectRow> {
-    return this.lanes.run('', async () => {
-      const row = freeze({ ...next(this.get(name)), name });
-      await this.database.tables.projects.update(
-        { name },
-        { description: row.description, config: row.config },
-      );
+  /** `next` gets the row as it is when its turn comes. Fault not_found, and what `next` throws. */
+  async change(name: string, next: (row: ProjectRow) => Promise<ProjectChange>): Promise<void> {
+    await this.lanes.run('', async () => {
+      const { definition, more, done } = await next(this.get(name));
+      const row = freeze({ name, description: definition.description, config: definition.config });
+      await this.database.transaction(async (tables) => {
+        await tables.projects.update({ name }, { description: row.description, config: row.config });
+        await more(tables);
+      });
       this.rows.set(name, row);
-      return row;
+      done();
     });
   }
 
@@ -132,6 +133,13 @@ export class ProjectStore implements ProjectNames {
 
 /** What else is written in the same transaction. */
 type Step = (tables: Tables) => Promise<void>;
+
+export interface ProjectChange {
+  readonly definition: Omit<ProjectRow, 'name'>;
+  readonly more: Step;
+  /** Called when it is on disk. */
+  readonly done: () => void;
+}
 
 function freeze(row: ProjectRow): ProjectRow {
   return Object.freeze({ ...row, config: Object.freeze({ ...row.config }) });

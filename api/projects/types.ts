@@ -15,15 +15,6 @@ export interface ProjectNames {
   resolve(kind: ProjectKind, project: string): string;
 }
 
-/**
- * Something that lives in projects and has URLs: instances, images, profiles.
- * Given to `projects.ts` for `used_by` and for telling an empty project.
- */
-export interface ProjectContent {
-  /** URLs of what is in the project, such as `/1.0/instances/c1?project=p1`. */
-  usedBy(project: string): Promise<readonly string[]> | readonly string[];
-}
-
 /** Something that names projects without living in them (certificates). */
 export interface ProjectFollower {
   projectRenamed(from: string, to: string): Promise<void>;

@@ -167,12 +167,10 @@ class Content<N extends TableName> {
     if (at >= 0) this.rows.splice(at, 1);
   }
 
+  /** A whole row will do as a key: only its key fields count. */
   private indexOf(key: Keys[N]): number {
-    const wanted = Object.entries(key);
-    return this.rows.findIndex((row) => {
-      const fields = new Map(Object.entries(row));
-      return wanted.every(([field, value]) => fields.get(field) === value);
-    });
+    const fields = SHAPES[this.name].key;
+    return this.rows.findIndex((row) => fields.every((field) => fieldOf(row, field) === fieldOf(key, field)));
   }
 
   private refuseTaken(row: Rows[N], except: number): void {

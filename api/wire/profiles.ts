@@ -1,0 +1,26 @@
+/** Shapes of `/1.0/profiles`. Go clients send null for what they leave empty. */
+import { z } from 'zod';
+
+const config = z.record(z.string(), z.string());
+const devices = z.record(z.string(), config);
+
+export const profilePut = z.object({
+  config: config.nullish(),
+  description: z.string().nullish(),
+  devices: devices.nullish(),
+});
+export type ProfilePut = z.output<typeof profilePut>;
+
+export const profilesPost = profilePut.extend({ name: z.string() });
+export const profilePost = z.object({ name: z.string() });
+
+export const profile = z.object({
+  config,
+  description: z.string(),
+  devices,
+  name: z.string(),
+  used_by: z.array(z.string()),
+});
+export type ProfileWire = z.output<typeof profile>;
+
+export const profileList = z.array(z.union([z.string(), profile]));
