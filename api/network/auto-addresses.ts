@@ -1,4 +1,5 @@
-/** Replaces `auto` in a bridge's configuration by what is free on this host. */
+/** Replaces `auto` in a bridge's configuration by what is free on this host; chooses its MAC. */
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { StringMap } from '../db/rows.ts';
 import type { Family, Subnet } from './addresses.ts';
@@ -44,4 +45,11 @@ async function hostSubnets(parts: Parts, family: Family): Promise<Subnet[]> {
   );
   const { stdout } = await parts.runTool('ip', ['-j', `-${String(family)}`, 'route', 'show', 'table', 'all']);
   return [...own, ...routedSubnets(stdout, family)];
+}
+
+/** In LXD's range of locally used addresses. */
+export function newHwaddr(): string {
+  return ['00', '16', '3e', ...[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(
+    ':',
+  );
 }

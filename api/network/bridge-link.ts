@@ -40,7 +40,8 @@ export async function bringLinkUp(
   if (kind === 'other') {
     throw new Fault('conflict', `network "${name}": an interface of that name exists and is not a bridge`);
   }
-  const hwaddr = (config['bridge.hwaddr'] ?? '') === '' ? config['volatile.bridge.hwaddr'] : config['bridge.hwaddr'];
+  const hwaddr =
+    (config['bridge.hwaddr'] ?? '') === '' ? config['volatile.bridge.hwaddr'] : config['bridge.hwaddr'];
   if (kind === 'none') await batch(parts, [`link add name ${name} type bridge`]);
   await allowIpv6(parts, name, config);
   const mtu = config['bridge.mtu'] ?? '';
@@ -122,7 +123,10 @@ async function externalCommands(
       continue;
     }
     if (link.addresses.some((address) => address.scope === 'global')) {
-      throw new Fault('bad_request', `external interface "${one}" has an address; only an unconfigured one can join a bridge`);
+      throw new Fault(
+        'bad_request',
+        `external interface "${one}" has an address; only an unconfigured one can join a bridge`,
+      );
     }
     commands.push(`link set dev ${one} master ${name}`, `link set dev ${one} up`);
   }

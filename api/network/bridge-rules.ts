@@ -48,7 +48,12 @@ export function removeChain(family: 'inet' | 'bridge', chain: string): string {
   return `add table ${family} ${TABLE}\nadd chain ${at}\nflush chain ${at}\ndelete chain ${at}\n`;
 }
 
-function section(name: RuleSection['name'], chain: string, hook: string, rules: readonly string[]): RuleSection {
+function section(
+  name: RuleSection['name'],
+  chain: string,
+  hook: string,
+  rules: readonly string[],
+): RuleSection {
   const clear = removeChain('inet', chain);
   if (rules.length === 0) return { name, script: clear };
   const at = `inet ${TABLE} ${chain}`;

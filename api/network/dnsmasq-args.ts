@@ -64,7 +64,9 @@ function dhcp4(config: StringMap): string[] {
   const mtu = value(config, 'bridge.mtu', '1500');
   const search = listOf(config['dns.search']);
   return [
-    ...ranges.map(([first, last]) => `--dhcp-range=${formatAddress(4, first)},${formatAddress(4, last)},${expiry}`),
+    ...ranges.map(
+      ([first, last]) => `--dhcp-range=${formatAddress(4, first)},${formatAddress(4, last)},${expiry}`,
+    ),
     ...(gateway === '' ? [] : [`--dhcp-option-force=3,${gateway}`]),
     ...(mtu === '1500' ? [] : [`--dhcp-option-force=26,${mtu}`]),
     ...(search.length === 0 ? [] : [`--dhcp-option-force=119,${search.join(',')}`]),
@@ -83,15 +85,19 @@ function dhcp6(bridge: string, config: StringMap): string[] {
   if (subnet === null) return [];
   const search = listOf(config['dns.search']);
   const options = search.length === 0 ? [] : [`--dhcp-option-force=option6:24,${search.join(',')}`];
-  if (!isOn(config['ipv6.dhcp'], true)) return ['--enable-ra', `--dhcp-range=::,constructor:${bridge},ra-only`];
+  if (!isOn(config['ipv6.dhcp'], true))
+    return ['--enable-ra', `--dhcp-range=::,constructor:${bridge},ra-only`];
   if (!isOn(config['ipv6.dhcp.stateful'], false)) {
     return ['--enable-ra', `--dhcp-range=::,constructor:${bridge},ra-stateless,ra-names`, ...options];
   }
   const expiry = value(config, 'ipv6.dhcp.expiry', DEFAULT_EXPIRY);
   const prefix = String(Math.max(64, subnet.prefix));
-  const ranges = rangesOf(config, 6) ?? [[firstOf(subnet) + 2n, lastOf({ ...subnet, prefix: Number(prefix) })] as const];
+  const ranges = rangesOf(config, 6) ?? [
+    [firstOf(subnet) + 2n, lastOf({ ...subnet, prefix: Number(prefix) })] as const,
+  ];
   const lines = ranges.map(
-    ([first, last]) => `--dhcp-range=${formatAddress(6, first)},${formatAddress(6, last)},${prefix},${expiry}`,
+    ([first, last]) =>
+      `--dhcp-range=${formatAddress(6, first)},${formatAddress(6, last)},${prefix},${expiry}`,
   );
   return ['--enable-ra', ...lines, ...options];
 }

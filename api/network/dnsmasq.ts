@@ -52,7 +52,9 @@ export class Dnsmasq {
     const running = await this.find();
     const raw = config['raw.dnsmasq'] ?? '';
     const isKept =
-      args !== null && running?.args.join('\0') === args.join('\0') && (await readOrEmpty(this.files.raw)) === raw;
+      args !== null &&
+      running?.args.join('\0') === args.join('\0') &&
+      (await readOrEmpty(this.files.raw)) === raw;
     if (isKept) {
       this.pid = running.pid;
       this.reload();
@@ -72,7 +74,10 @@ export class Dnsmasq {
     }
     this.pid = (await this.find())?.pid ?? 0;
     if (this.pid === 0) {
-      throw new Fault('tool_failed', `start DHCP and DNS of network "${this.bridge}": it ended at once; see ${this.files.log}`);
+      throw new Fault(
+        'tool_failed',
+        `start DHCP and DNS of network "${this.bridge}": it ended at once; see ${this.files.log}`,
+      );
     }
   }
 
@@ -100,7 +105,10 @@ export class Dnsmasq {
     this.reloadTimer = setTimeout(() => {
       this.reloadTimer = null;
       this.hangUp().catch((err: unknown) => {
-        this.parts.log.warn('DHCP and DNS did not read the host files again', { network: this.bridge, error: err });
+        this.parts.log.warn('DHCP and DNS did not read the host files again', {
+          network: this.bridge,
+          error: err,
+        });
       });
     }, RELOAD_MS);
     this.reloadTimer.unref();
@@ -125,7 +133,9 @@ export class Dnsmasq {
     for (let at = dirname(this.folder); at !== '/'; at = dirname(at)) {
       const { mode } = await stat(at);
       if ((mode & 0o001) === 0) {
-        this.parts.log.warn('dnsmasq runs as root: the state folder is closed to other users', { folder: at });
+        this.parts.log.warn('dnsmasq runs as root: the state folder is closed to other users', {
+          folder: at,
+        });
         return 'root';
       }
     }

@@ -78,7 +78,8 @@ export class HostFiles {
     let result: Written = before === undefined ? 'new' : 'changed';
     for (const [other, theirs] of this.entries()) {
       const isSame =
-        (entry.ipv4 !== null && theirs.ipv4 === entry.ipv4) || (entry.ipv6 !== null && theirs.ipv6 === entry.ipv6);
+        (entry.ipv4 !== null && theirs.ipv4 === entry.ipv4) ||
+        (entry.ipv6 !== null && theirs.ipv6 === entry.ipv6);
       if (other === file || !isSame) continue;
       await this.remove(other);
       result = 'changed';

@@ -24,6 +24,7 @@ export class ManagedBridge {
   private readonly parts: BridgeParts;
   private readonly folder: string;
   private readonly dnsmasq: Dnsmasq;
+  private isLoaded = false;
 
   constructor(parts: BridgeParts, name: string) {
     this.parts = parts;
@@ -39,7 +40,8 @@ export class ManagedBridge {
    */
   async bringUp(config: StringMap, before: StringMap = {}): Promise<string[]> {
     await mkdir(this.folder, { recursive: true, mode: 0o711 });
-    await this.hosts.load();
+    if (!this.isLoaded) await this.hosts.load();
+    this.isLoaded = true;
     await bringLinkUp(this.parts, this.name, config, before);
     const failed = await this.parts.firewall.applyBridge(this.name, config);
     await this.dnsmasq.start(config);
@@ -90,7 +92,11 @@ export class ManagedBridge {
       try {
         await releaseLease(lease, server);
       } catch (err) {
-        this.parts.log.warn('lease not given back', { network: this.name, address: lease.address, error: err });
+        this.parts.log.warn('lease not given back', {
+          network: this.name,
+          address: lease.address,
+          error: err,
+        });
       }
     }
   }

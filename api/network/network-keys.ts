@@ -59,14 +59,17 @@ const domains: Check = (value) => {
 };
 
 const expiry: Check = (value) =>
-  /^(infinite|\d{1,9}[smhdw]?)$/.test(value) ? null : 'is not a lease time; write for example 1h, 30m or infinite';
+  /^(infinite|\d{1,9}[smhdw]?)$/.test(value)
+    ? null
+    : 'is not a lease time; write for example 1h, 30m or infinite';
 
 /** `auto`, `none` or the bridge's own address with its prefix. */
 function gateway(family: Family): Check {
   return (value) => {
     if (value === 'auto' || value === 'none') return null;
     const subnet = parseSubnet(value);
-    if (subnet?.family !== family) return `is not an IPv${String(family)} address with its prefix, none or auto`;
+    if (subnet?.family !== family)
+      return `is not an IPv${String(family)} address with its prefix, none or auto`;
     return subnet.prefix === 0 ? 'has no network part' : null;
   };
 }
@@ -165,7 +168,10 @@ export function validateNetworkConfig(type: string, config: StringMap): void {
   const table = Object.hasOwn(TABLES, type) ? TABLES[type] : undefined;
   if (table === undefined) {
     if (OTHER_TYPES.includes(type)) {
-      throw new Fault('not_implemented', `network type "${type}" is not supported; use bridge, macvlan or physical`);
+      throw new Fault(
+        'not_implemented',
+        `network type "${type}" is not supported; use bridge, macvlan or physical`,
+      );
     }
     throw new Fault('bad_request', `network type "${type}" is unknown; use bridge, macvlan or physical`);
   }
@@ -178,7 +184,10 @@ export function validateNetworkConfig(type: string, config: StringMap): void {
   }
   if (type === 'bridge') validateTogether(config);
   else if ((config['parent'] ?? '') === '' || listOf(config['parent']).length !== 1) {
-    throw new Fault('bad_request', `a network of type ${type} needs the key parent, the name of one interface`);
+    throw new Fault(
+      'bad_request',
+      `a network of type ${type} needs the key parent, the name of one interface`,
+    );
   }
 }
 
@@ -186,13 +195,19 @@ function unknownKey(type: string, key: string): Fault {
   if (MISSING.some((pattern) => pattern.test(key))) {
     return new Fault('not_implemented', `network key "${key}" is not supported by this server`);
   }
-  return new Fault('bad_request', `network key "${key.slice(0, 80)}" is unknown for a network of type ${type}`);
+  return new Fault(
+    'bad_request',
+    `network key "${key.slice(0, 80)}" is unknown for a network of type ${type}`,
+  );
 }
 
 /** The rules that need more than one key. */
 function validateTogether(config: StringMap): void {
   if (config['bridge.driver'] === 'openvswitch') {
-    throw new Fault('not_implemented', 'bridge.driver "openvswitch" is not supported; leave it out or write native');
+    throw new Fault(
+      'not_implemented',
+      'bridge.driver "openvswitch" is not supported; leave it out or write native',
+    );
   }
   if (config['bridge.mode'] === 'fan') {
     throw new Fault('not_implemented', 'bridge.mode "fan" is not supported; leave it out or write standard');
@@ -204,18 +219,27 @@ function validateTogether(config: StringMap): void {
     if (subnet === null) continue;
     const dhcp = isOn(config[`${key}.dhcp`], true);
     if (family === 4 && subnet.prefix > 30 && dhcp) {
-      throw new Fault('bad_request', `ipv4.address "${config['ipv4.address'] ?? ''}" leaves no address to hand out; use /30 or larger, or ipv4.dhcp=false`);
+      throw new Fault(
+        'bad_request',
+        `ipv4.address "${config['ipv4.address'] ?? ''}" leaves no address to hand out; use /30 or larger, or ipv4.dhcp=false`,
+      );
     }
     const isStateless = dhcp && !isOn(config['ipv6.dhcp.stateful'], false);
     if (family === 6 && subnet.prefix > 64 && isStateless) {
-      throw new Fault('bad_request', 'guests choose their own address only in a /64 or larger; set ipv6.dhcp.stateful=true or widen ipv6.address');
+      throw new Fault(
+        'bad_request',
+        'guests choose their own address only in a /64 or larger; set ipv6.dhcp.stateful=true or widen ipv6.address',
+      );
     }
   }
   const gatewayText = config['ipv4.dhcp.gateway'] ?? '';
   const v4 = bridgeSubnet(config, 4);
   const router = parseAddress(gatewayText);
   if (router !== null && v4 !== null && !contains(v4, router)) {
-    throw new Fault('bad_request', `ipv4.dhcp.gateway "${gatewayText}" is outside the network ${config['ipv4.address'] ?? ''}`);
+    throw new Fault(
+      'bad_request',
+      `ipv4.dhcp.gateway "${gatewayText}" is outside the network ${config['ipv4.address'] ?? ''}`,
+    );
   }
 }
 

@@ -4,8 +4,7 @@
  * Changes run one after the other in one lane. A row is `Pending` until its
  * bridge is up for the first time: a start that finds such a row undoes it.
  */
-import { mkdir } from 'node:fs/promises';
-import { randomBytes } from 'node:crypto';
+import { mkdir, readdir } from 'node:fs/promises';
 import { Fault, describeChain, isFault } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import { Undo } from '../../process/undo.ts';
@@ -18,16 +17,18 @@ import type {
   NetworkWire,
   NetworksPost,
 } from '../wire/networks.ts';
-import { withDefaults, withRealAddresses } from './auto-addresses.ts';
+import { newHwaddr, withDefaults, withRealAddresses } from './auto-addresses.ts';
 import { linkKind } from './bridge-link.ts';
 import { Firewall } from './firewall.ts';
-import { hostInterfaces, interfaceState, interfaceType } from './host-interfaces.ts';
+import { hostInterfaces, interfaceState } from './host-interfaces.ts';
 import { ManagedBridge } from './managed-bridge.ts';
 import { renderLeases } from './network-leases.ts';
-import { validateNetworkConfig, validateNetworkName } from './network-keys.ts';
+import { isInterfaceName, validateNetworkConfig, validateNetworkName } from './network-keys.ts';
+import { etagParts, renderInterface, renderNetwork } from './network-views.ts';
 import { validateAddresses, validateFilters } from './nic-addresses.ts';
-import { NicPlugs } from './nic-plugs.ts';
+import { NicPlugs, hostFile } from './nic-plugs.ts';
 import type { NetworkParts } from './parts.ts';
+import { rejectVolatile, visible, volatileOf, withoutEmpty } from './stored-config.ts';
 import type { BridgedNic, ManagedNetwork, NetworkAdmin, Networks, NicOwnerKey } from './types.ts';
 
 const LANE = 'networks';
@@ -53,6 +54,7 @@ class HostNetworks implements Networks, NetworkAdmin {
   private readonly bridges = new Map<string, ManagedBridge>();
   /** Names of bridges that could not be brought up. */
   private readonly broken = new Set<string>();
+  private isPruned = false;
 
   constructor(parts: NetworkParts) {
     this.parts = parts;
@@ -67,6 +69,7 @@ class HostNetworks implements Networks, NetworkAdmin {
 
   async open(): Promise<void> {
     for (const row of await this.parts.db.tables.networks.all()) this.put(row);
+    await this.removeStrays();
     for (const row of [...this.rows.values()]) {
       if (row.status === 'Pending') await this.erase(row.name);
       else await this.bringUpOrWarn(row);
@@ -74,16 +77,27 @@ class HostNetworks implements Networks, NetworkAdmin {
     await this.plugs.load();
   }
 
+  /** Folders without a row: a rename or a delete was cut short by a crash. */
+  private async removeStrays(): Promise<void> {
+    for (const name of await readdir(this.parts.paths.networks)) {
+      if (this.rows.has(name) || !isInterfaceName(name)) continue;
+      this.parts.log.warn('removing what a crash left of a network', { network: name });
+      const stray = this.newBridge(name);
+      await stray.takeDown();
+      await stray.removeFiles();
+    }
+  }
+
   managed(name: string): ManagedNetwork | null {
     const row = this.rows.get(name);
     return row === undefined || row.status === 'Pending' ? null : row;
   }
 
-  plug(nic: BridgedNic): Promise<void> {
+  async plug(nic: BridgedNic): Promise<void> {
     if (nic.network !== null && this.broken.has(nic.network)) {
       throw new Fault('unavailable', `network "${nic.network}" is not up; see lxc warning list`);
     }
-    return this.plugs.plug(nic);
+    await this.plugs.plug(nic);
   }
 
   plugged(nic: BridgedNic): Promise<void> {
@@ -101,7 +115,8 @@ class HostNetworks implements Networks, NetworkAdmin {
       return;
     }
     const network = this.managed(name);
-    if (network === null) throw new Fault('bad_request', `Failed loading network "${name}": Network not found`);
+    if (network === null)
+      throw new Fault('bad_request', `Failed loading network "${name}": Network not found`);
     validateAddresses(network, config, () => this.parts.reservations(name), self ?? null);
   }
 
@@ -114,10 +129,13 @@ class HostNetworks implements Networks, NetworkAdmin {
   }
 
   async list(): Promise<NetworkWire[]> {
-    const own = [...this.rows.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map((row) => this.render(row));
+    const rows = [...this.rows.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
     const interfaces = await hostInterfaces(this.parts);
     const others = interfaces.filter((one) => !this.rows.has(one.name));
-    return [...own, ...(await Promise.all(others.map((one) => this.renderInterface(one.name, interfaceType(one)))))];
+    return [
+      ...rows.map((row) => this.render(row)),
+      ...(await Promise.all(others.map((one) => renderInterface(one, this.parts.users(one.name))))),
+    ];
   }
 
   async get(name: string): Promise<NetworkWire> {
@@ -125,12 +143,15 @@ class HostNetworks implements Networks, NetworkAdmin {
     if (row !== undefined) return this.render(row);
     const one = (await hostInterfaces(this.parts)).find((candidate) => candidate.name === name);
     if (one === undefined) throw missing();
-    return this.renderInterface(name, interfaceType(one));
+    return renderInterface(one, this.parts.users(name));
+  }
+
+  private render(row: NetworkRow): NetworkWire {
+    return renderNetwork(row, this.parts.users(row.name), this.broken.has(row.name));
   }
 
   etagParts(network: NetworkWire): unknown {
-    const { name, managed, type, description, config } = network;
-    return [name, managed, type, description, config];
+    return etagParts(network);
   }
 
   create(request: NetworksPost, requestor: Requestor): Promise<void> {
@@ -177,7 +198,10 @@ class HostNetworks implements Networks, NetworkAdmin {
       this.refuseUsed(name);
       if (this.rows.has(to)) throw taken();
       if (row.type === 'bridge' && (await linkKind(to)) !== 'none') {
-        throw new Fault('bad_request', `rename network to "${to}": an interface of that name exists on the host`);
+        throw new Fault(
+          'bad_request',
+          `rename network to "${to}": an interface of that name exists on the host`,
+        );
       }
       await this.renameBridge(row, to);
       this.tell('renamed', to, requestor, { old_name: name });
@@ -196,7 +220,10 @@ class HostNetworks implements Networks, NetworkAdmin {
 
   async state(name: string): Promise<NetworkStateWire> {
     const row = this.rows.get(name);
-    return interfaceState(this.parts, row === undefined || row.type === 'bridge' ? name : (row.config['parent'] ?? name));
+    return interfaceState(
+      this.parts,
+      row === undefined || row.type === 'bridge' ? name : (row.config['parent'] ?? name),
+    );
   }
 
   async leases(name: string, project: string): Promise<NetworkLeaseWire[]> {
@@ -208,13 +235,26 @@ class HostNetworks implements Networks, NetworkAdmin {
 
   tend(): Promise<void> {
     return this.lanes.run(LANE, async () => {
+      if (!this.isPruned) await this.prune();
       for (const row of [...this.rows.values()]) {
         const bridge = this.bridges.get(row.name);
         if (bridge === undefined || (await bridge.isUp(row.config))) continue;
-        if (!this.broken.has(row.name)) this.parts.log.warn('network is down, bringing it up again', { network: row.name });
+        if (!this.broken.has(row.name))
+          this.parts.log.warn('network is down, bringing it up again', { network: row.name });
         await this.bringUpOrWarn(row);
       }
     });
+  }
+
+  /** Once, when all instances are known: names that a crash has left behind go. */
+  private async prune(): Promise<void> {
+    this.isPruned = true;
+    for (const [name, bridge] of this.bridges) {
+      const known = new Set(this.parts.reservations(name).map((one) => hostFile(one)));
+      const gone = bridge.hosts.entries().filter(([file]) => !known.has(file));
+      for (const [file] of gone) await bridge.hosts.remove(file);
+      if (gone.length > 0) bridge.reload();
+    }
   }
 
   private ownRow(name: string): NetworkRow {
@@ -223,11 +263,15 @@ class HostNetworks implements Networks, NetworkAdmin {
     return row;
   }
 
-  private put(row: NetworkRow): void {
+  private put(row: NetworkRow, bridge?: ManagedBridge): void {
     this.rows.set(row.name, Object.freeze({ ...row, config: Object.freeze({ ...row.config }) }));
     if (row.type === 'bridge' && !this.bridges.has(row.name)) {
-      this.bridges.set(row.name, new ManagedBridge({ ...this.parts, firewall: this.firewall }, row.name));
+      this.bridges.set(row.name, bridge ?? this.newBridge(row.name));
     }
+  }
+
+  private newBridge(name: string): ManagedBridge {
+    return new ManagedBridge({ ...this.parts, firewall: this.firewall }, name);
   }
 
   private drop(name: string): void {
@@ -272,14 +316,22 @@ class HostNetworks implements Networks, NetworkAdmin {
     this.drop(name);
   }
 
-  private async change(row: NetworkRow, given: StringMap, description: string, requestor: Requestor): Promise<void> {
+  private async change(
+    row: NetworkRow,
+    given: StringMap,
+    description: string,
+    requestor: Requestor,
+  ): Promise<void> {
     let config = withoutEmpty(given);
     // A client that read the network before it was hidden may send it back.
     delete config['volatile.bridge.hwaddr'];
     rejectVolatile(config);
     validateNetworkConfig(row.type, config);
     if (row.type === 'bridge') {
-      config = { ...(await withRealAddresses(this.parts, config, this.otherConfigs(row.name))), ...volatile(row.config) };
+      config = {
+        ...(await withRealAddresses(this.parts, config, this.otherConfigs(row.name))),
+        ...volatileOf(row.config),
+      };
       validateNetworkConfig(row.type, config);
     }
     const next: NetworkRow = { ...row, config, description };
@@ -299,13 +351,12 @@ class HostNetworks implements Networks, NetworkAdmin {
 
   private async renameBridge(row: NetworkRow, to: string): Promise<void> {
     const bridge = this.bridges.get(row.name);
-    const next: NetworkRow = { ...row, name: to };
+    const moved = bridge === undefined ? undefined : this.newBridge(to);
     const undo = new Undo();
     try {
-      if (bridge !== undefined) {
+      if (bridge !== undefined && moved !== undefined) {
         undo.add('bring the network up again', () => this.bringUp(row, {}));
         await bridge.takeDown();
-        const moved = new ManagedBridge({ ...this.parts, firewall: this.firewall }, to);
         undo.add('name the folder back', async () => {
           await moved.takeDown();
           await moved.renameFiles(row.name);
@@ -315,8 +366,7 @@ class HostNetworks implements Networks, NetworkAdmin {
       }
       await this.parts.db.tables.networks.update({ name: row.name }, { name: to });
       this.drop(row.name);
-      this.put(next);
-      if (bridge !== undefined) await this.bridges.get(to)?.hosts.load();
+      this.put({ ...row, name: to }, moved);
       undo.keep();
     } catch (err) {
       await this.rollBack(undo, row.name);
@@ -359,39 +409,17 @@ class HostNetworks implements Networks, NetworkAdmin {
     });
   }
 
-  private tell(what: string, name: string, requestor: Requestor, context?: Readonly<Record<string, unknown>>): void {
+  private tell(
+    what: string,
+    name: string,
+    requestor: Requestor,
+    context?: Readonly<Record<string, unknown>>,
+  ): void {
     this.parts.events.lifecycle(`network-${what}`, urlOf(name), {
       project: 'default',
       requestor,
       ...(context === undefined ? {} : { context }),
     });
-  }
-
-  private render(row: NetworkRow): NetworkWire {
-    return {
-      config: visible(row.config),
-      description: row.description,
-      name: row.name,
-      type: row.type,
-      used_by: this.parts.users(row.name),
-      managed: true,
-      status: this.broken.has(row.name) ? 'Unavailable' : row.status,
-      locations: ['none'],
-    };
-  }
-
-  private async renderInterface(name: string, type: Promise<string>): Promise<NetworkWire> {
-    const users = this.parts.users(name);
-    return {
-      config: {},
-      description: '',
-      name,
-      type: await type,
-      used_by: users.length === 0 ? null : users,
-      managed: false,
-      status: '',
-      locations: null,
-    };
   }
 }
 
@@ -405,28 +433,4 @@ function missing(): Fault {
 
 function taken(): Fault {
   return new Fault('already_exists', 'The network already exists');
-}
-
-/** An empty value is no value. */
-function withoutEmpty(config: StringMap): Record<string, string> {
-  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== ''));
-}
-
-/** volatile.* is ours and is shown to nobody. */
-function visible(config: StringMap): Record<string, string> {
-  return Object.fromEntries(Object.entries(config).filter(([key]) => !key.startsWith('volatile.')));
-}
-
-function volatile(config: StringMap): Record<string, string> {
-  return Object.fromEntries(Object.entries(config).filter(([key]) => key.startsWith('volatile.')));
-}
-
-function rejectVolatile(config: StringMap): void {
-  const key = Object.keys(config).find((name) => name.startsWith('volatile.'));
-  if (key !== undefined) throw new Fault('bad_request', `network key "${key}" cannot be set`);
-}
-
-/** In LXD's range of locally used addresses. */
-function newHwaddr(): string {
-  return ['00', '16', '3e', ...[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
 }

@@ -29,12 +29,16 @@ export function validateAddresses(
     if (text === null || text === 'none') continue;
     const key = `ipv${String(family)}.address`;
     const address = parseAddress(text);
-    if (address?.family !== family) throw new Fault('bad_request', `${key} "${text}" is not an IPv${String(family)} address`);
+    if (address?.family !== family)
+      throw new Fault('bad_request', `${key} "${text}" is not an IPv${String(family)} address`);
     if (network.type !== 'bridge') continue;
     validateOnBridge(network, nic, family, text);
     const holder = others().find((one) => isSameAddress(one, family, address.value) && !isSelf(one, self));
     if (holder !== undefined) {
-      throw new Fault('bad_request', `${key} "${text}" is already used by device "${holder.device}" of instance "${holder.instance}"`);
+      throw new Fault(
+        'bad_request',
+        `${key} "${text}" is already used by device "${holder.device}" of instance "${holder.instance}"`,
+      );
     }
   }
 }
@@ -46,7 +50,8 @@ function validateOnBridge(network: ManagedNetwork, nic: StringMap, family: Famil
   if (subnet === null || address === null || !contains(subnet, address)) {
     throw new Fault('bad_request', `Device IP address "${text}" not within network "${network.name}" subnet`);
   }
-  const isReserved = family === 4 && [firstOf(subnet), lastOf(subnet)].includes(address.value) && subnet.prefix < 31;
+  const isReserved =
+    family === 4 && [firstOf(subnet), lastOf(subnet)].includes(address.value) && subnet.prefix < 31;
   if (isReserved || address.value === subnet.address) {
     throw new Fault('bad_request', `${key} "${text}" belongs to network "${network.name}" itself`);
   }
@@ -54,7 +59,10 @@ function validateOnBridge(network: ManagedNetwork, nic: StringMap, family: Famil
   const isGiven = dhcp && (family === 4 || isOn(network.config['ipv6.dhcp.stateful'], false));
   if (!isGiven && !isOn(nic[filterKey(family)], false)) {
     const cure = family === 4 ? 'ipv4.dhcp=true' : 'ipv6.dhcp.stateful=true';
-    throw new Fault('bad_request', `${key} needs ${cure} on network "${network.name}", or ${filterKey(family)}=true`);
+    throw new Fault(
+      'bad_request',
+      `${key} needs ${cure} on network "${network.name}", or ${filterKey(family)}=true`,
+    );
   }
 }
 
@@ -64,14 +72,22 @@ function isSameAddress(one: Reservation, family: Family, value: bigint): boolean
 }
 
 function isSelf(one: Reservation, self: NicOwnerKey | null): boolean {
-  return self !== null && one.project === self.project && one.instance === self.instance && one.device === self.device;
+  return (
+    self !== null &&
+    one.project === self.project &&
+    one.instance === self.instance &&
+    one.device === self.device
+  );
 }
 
 /** Fault `bad_request` for a filter on a bridge whose addresses we do not give. */
 export function validateFilters(nic: StringMap): void {
   for (const family of [4, 6] as const) {
     if (!isOn(nic[filterKey(family)], false) || staticAddress(nic, family) !== null) continue;
-    throw new Fault('bad_request', `${filterKey(family)} needs ipv${String(family)}.address when the bridge is not a managed network`);
+    throw new Fault(
+      'bad_request',
+      `${filterKey(family)} needs ipv${String(family)}.address when the bridge is not a managed network`,
+    );
   }
 }
 
@@ -80,7 +96,11 @@ export function validateFilters(nic: StringMap): void {
  * the first one behind a start that follows from the MAC, so that a nic tends
  * to keep its address. null when all are taken.
  */
-export function chooseIpv4(network: ManagedNetwork, hwaddr: string, taken: ReadonlySet<string>): string | null {
+export function chooseIpv4(
+  network: ManagedNetwork,
+  hwaddr: string,
+  taken: ReadonlySet<string>,
+): string | null {
   const subnet = bridgeSubnet(network.config, 4);
   if (subnet === null) return null;
   const ranges = listOf(network.config['ipv4.dhcp.ranges']).flatMap((text) => parseRange(text) ?? []);

@@ -24,7 +24,12 @@ export interface NicNote {
 }
 
 /** Brings the link from one note to the next; `nic` is null when only routes are taken back. */
-export async function applyLink(parts: Parts, nic: BridgedNic | null, before: NicNote, next: NicNote): Promise<void> {
+export async function applyLink(
+  parts: Parts,
+  nic: BridgedNic | null,
+  before: NicNote,
+  next: NicNote,
+): Promise<void> {
   if (nic !== null) {
     await setIsolation(nic);
     if (next.hasLimit) await setLimits(parts, nic);
@@ -59,7 +64,9 @@ async function setIsolation(nic: BridgedNic): Promise<void> {
   try {
     await writeFile(`/sys/class/net/${nic.hostName}/brport/isolated`, '1');
   } catch (err) {
-    throw new Fault('bad_request', `isolate the port "${nic.hostName}" of bridge "${nic.parent}"`, { cause: err });
+    throw new Fault('bad_request', `isolate the port "${nic.hostName}" of bridge "${nic.parent}"`, {
+      cause: err,
+    });
   }
 }
 
@@ -67,9 +74,13 @@ async function setVlan(parts: Parts, nic: BridgedNic): Promise<void> {
   try {
     await writeFile(`/sys/class/net/${nic.parent}/bridge/vlan_filtering`, '1');
   } catch (err) {
-    throw new Fault('bad_request', `device "${nic.device}" asks for a vlan, but bridge "${nic.parent}" cannot filter vlans`, {
-      cause: err,
-    });
+    throw new Fault(
+      'bad_request',
+      `device "${nic.device}" asks for a vlan, but bridge "${nic.parent}" cannot filter vlans`,
+      {
+        cause: err,
+      },
+    );
   }
   const vlan = nic.config['vlan'] ?? '';
   const port = `dev ${nic.hostName}`;

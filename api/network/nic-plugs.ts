@@ -78,7 +78,11 @@ export class NicPlugs {
     const hasVlan = (nic.config['vlan'] ?? nic.config['vlan.tagged'] ?? '') !== '';
     const next: NicNote = { ...before, hasLimit, hasVlan, routes4, routes6 };
     // Both the old and the new routes until the change is through.
-    await this.note({ ...next, routes4: union(before.routes4, routes4), routes6: union(before.routes6, routes6) });
+    await this.note({
+      ...next,
+      routes4: union(before.routes4, routes4),
+      routes6: union(before.routes6, routes6),
+    });
     if (before.hasLimit && !hasLimit) await clearLimits(this.parts, nic.hostName);
     await applyLink(this.parts, nic, before, next);
     await this.note(next);
@@ -91,7 +95,11 @@ export class NicPlugs {
   }
 
   /** Everything of an instance in every network. */
-  async forget(project: string, instance: string, bridges: Iterable<[ManagedBridge, ManagedNetwork]>): Promise<void> {
+  async forget(
+    project: string,
+    instance: string,
+    bridges: Iterable<[ManagedBridge, ManagedNetwork]>,
+  ): Promise<void> {
     const container = containerName(project, instance);
     for (const note of [...this.notes.values()]) {
       if (note.container === container) await this.takeBack(note);
@@ -149,7 +157,8 @@ export class NicPlugs {
     for (const one of this.parts.reservations(network.name)) if (one.ipv4 !== null) taken.add(one.ipv4);
     for (const [, entry] of bridge.hosts.entries()) if (entry.ipv4 !== null) taken.add(entry.ipv4);
     const chosen = chooseIpv4(network, nic.hwaddr, taken);
-    if (chosen === null) throw new Fault('conflict', `network "${network.name}" has no free IPv4 address for a filtered nic`);
+    if (chosen === null)
+      throw new Fault('conflict', `network "${network.name}" has no free IPv4 address for a filtered nic`);
     return chosen;
   }
 
@@ -173,7 +182,8 @@ export class NicPlugs {
 
   /** Remembers, in memory and on disk; nothing is kept of a plain nic. */
   private async note(note: NicNote): Promise<void> {
-    const isPlain = !note.hasFilter && !note.hasLimit && !note.hasVlan && note.routes4.length + note.routes6.length === 0;
+    const isPlain =
+      !note.hasFilter && !note.hasLimit && !note.hasVlan && note.routes4.length + note.routes6.length === 0;
     const known = this.notes.get(note.hostName);
     if (isPlain) {
       if (known === undefined) return;

@@ -7,7 +7,11 @@ import type { Paths } from '../paths.ts';
 import type { ToolOptions, ToolResult } from '../tools.ts';
 import type { Warnings } from '../warnings.ts';
 
-export type RunTool = (program: string, args: readonly string[], options?: ToolOptions) => Promise<ToolResult>;
+export type RunTool = (
+  program: string,
+  args: readonly string[],
+  options?: ToolOptions,
+) => Promise<ToolResult>;
 
 /** A nic device of an instance, running or not, on a managed network. */
 export interface Reservation {

@@ -37,7 +37,9 @@ export function networkRoutes(networks: NetworkAdmin): Route[] {
       answer: networkList,
       handle: async (call) => {
         const all = await networks.list();
-        return answers.sync(call.recursion > 0 ? all : all.map((one) => `${PATH}/${encodeURIComponent(one.name)}`));
+        return answers.sync(
+          call.recursion > 0 ? all : all.map((one) => `${PATH}/${encodeURIComponent(one.name)}`),
+        );
       },
     },
     {

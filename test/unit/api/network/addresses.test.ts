@@ -44,7 +44,15 @@ test('texts that are no address or subnet give null', () => {
   for (const text of ['', '10.0.0', '10.0.0.256', '010.0.0.1', 'fe80::1%eth0', ':::', 'x', '10.0.0.1/24']) {
     assert.equal(parseAddress(text), null, text);
   }
-  for (const text of ['10.0.0.1', '10.0.0.1/33', '10.0.0.1/', '::1/129', '10.0.0.1/2/3', '/24', '10.0.0.1/-1']) {
+  for (const text of [
+    '10.0.0.1',
+    '10.0.0.1/33',
+    '10.0.0.1/',
+    '::1/129',
+    '10.0.0.1/2/3',
+    '/24',
+    '10.0.0.1/-1',
+  ]) {
     assert.equal(parseSubnet(text), null, text);
   }
 });

@@ -6,7 +6,11 @@ import { validateNetworkConfig, validateNetworkName } from '../../../../api/netw
 const GOOD: readonly Record<string, string>[] = [
   {},
   { 'ipv4.address': 'auto', 'ipv6.address': 'none' },
-  { 'ipv4.address': '10.1.1.1/24', 'ipv4.nat': 'true', 'ipv4.dhcp.ranges': '10.1.1.5-10.1.1.9,10.1.1.20-10.1.1.30' },
+  {
+    'ipv4.address': '10.1.1.1/24',
+    'ipv4.nat': 'true',
+    'ipv4.dhcp.ranges': '10.1.1.5-10.1.1.9,10.1.1.20-10.1.1.30',
+  },
   { 'ipv4.address': '10.1.1.1/32', 'ipv4.dhcp': 'false' },
   { 'ipv6.address': 'fd42::1/64', 'ipv6.dhcp.stateful': 'true', 'ipv6.dhcp.expiry': 'infinite' },
   { 'ipv6.address': 'fd42::1/96', 'ipv6.dhcp.stateful': 'true' },
@@ -53,7 +57,13 @@ test('each bad key or value is refused by name with 400', () => {
 });
 
 test('what LXD has and this server has not is refused with 501', () => {
-  for (const key of ['security.acls', 'tunnel.t1.protocol', 'fan.type', 'bgp.peers.a.asn', 'dns.zone.forward']) {
+  for (const key of [
+    'security.acls',
+    'tunnel.t1.protocol',
+    'fan.type',
+    'bgp.peers.a.asn',
+    'dns.zone.forward',
+  ]) {
     assert.throws(
       () => {
         validateNetworkConfig('bridge', { [key]: 'x' });
@@ -93,8 +103,22 @@ test('other types need a parent or are refused', () => {
 });
 
 test('a network name is an interface name', () => {
-  for (const name of ['br0', 'lxdbr0', 'a', 'my-net_1.x', '0net', 'fifteen-letters']) validateNetworkName(name);
-  for (const name of ['', '.', '..', 'a/b', 'a b', 'sixteen-letters1', '-a', 'ä', 'a\n', 'a:b', '../x', 'all']) {
+  for (const name of ['br0', 'lxdbr0', 'a', 'my-net_1.x', '0net', 'fifteen-letters'])
+    validateNetworkName(name);
+  for (const name of [
+    '',
+    '.',
+    '..',
+    'a/b',
+    'a b',
+    'sixteen-letters1',
+    '-a',
+    'ä',
+    'a\n',
+    'a:b',
+    '../x',
+    'all',
+  ]) {
     assert.throws(
       () => {
         validateNetworkName(name);
