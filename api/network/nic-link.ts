@@ -43,8 +43,8 @@ export async function applyLink(
 async function setLimits(parts: Parts, nic: BridgedNic): Promise<void> {
   const rate = String(rateOf(nic.config, 'limits.ingress'));
   const script = [
-    `qdisc replace dev ${nic.hostName} root handle 1:0 htb default 10`,
-    `class replace dev ${nic.hostName} parent 1:0 classid 1:10 htb rate ${rate}bit`,
+    `qdisc add dev ${nic.hostName} root handle 1:0 htb default 10`,
+    `class add dev ${nic.hostName} parent 1:0 classid 1:10 htb rate ${rate}bit`,
   ].join('\n');
   await parts.runTool('tc', ['-batch', '-'], { stdin: `${script}\n` });
 }

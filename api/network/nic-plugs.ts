@@ -83,7 +83,7 @@ export class NicPlugs {
       routes4: union(before.routes4, routes4),
       routes6: union(before.routes6, routes6),
     });
-    if (before.hasLimit && !hasLimit) await clearLimits(this.parts, nic.hostName);
+    if (before.hasLimit) await clearLimits(this.parts, nic.hostName);
     await applyLink(this.parts, nic, before, next);
     await this.note(next);
   }
