@@ -66,5 +66,12 @@
       'cflags': ['-fPIE'],
       'libraries': ['-ldl'],
     },
+    {
+      'target_name': 'slipway-floor',
+      'type': 'executable',
+      'sources': ['floor/floor.c', 'floor/guest.c'],
+      'ldflags!': ['-rdynamic'],
+      'libraries': ['-llxc'],
+    },
   ],
 }
