@@ -170,10 +170,12 @@ sqlite_loads() {
 	node -e 'new (require("better-sqlite3"))(":memory:").close()' >/dev/null 2>&1
 }
 
-# npm drops an optional package whose build fails without a word: say why it failed.
+# npm drops an optional package whose build fails without a word; here its words reach the log.
 sqlite_driver() {
-	sqlite_loads && return
-	npm rebuild better-sqlite3 --build-from-source --foreground-scripts || npm install --no-save --foreground-scripts better-sqlite3
+	local version
+	version=$(node -p 'require("./package.json").optionalDependencies["better-sqlite3"]')
+	npm install --no-save --no-audit --no-fund --foreground-scripts "better-sqlite3@$version"
+	npm rebuild --foreground-scripts better-sqlite3
 	sqlite_loads
 }
 
@@ -184,7 +186,6 @@ npm_packages() {
 		step "npm packages" npm ci --no-audit --no-fund
 		touch node_modules/.package-lock.json
 	fi
-	sqlite_loads || step "the SQLite driver, compiled for this Node" sqlite_driver
 }
 
 # --- our own parts -----------------------------------------------------------
@@ -194,31 +195,21 @@ newer() {
 	local mark=$1
 	shift
 	[ ! -e "$mark" ] && return 0
-	[ -n "$(find "$@" -newer "$mark" -print -quit)" ]
+	[ -n "$(find "$@" -name '*.ts*' -newer "$mark" -print -quit)" ]
 }
 
 build_typescript() {
-	npm run --silent build && touch dist/.built
-}
-
-build_native() {
-	npm run --silent build:native && touch native/build/.built
-}
-
-typescript() {
-	if newer dist/.built process config native/*.ts api driver tsconfig.json tsconfig.build.json package-lock.json; then
+	if newer dist/.built process config native/*.ts api driver tsconfig.json tsconfig.build.json; then
 		step "TypeScript" build_typescript
 	else
 		say "-> TypeScript: up to date"
 	fi
 }
 
+# The script of native/ knows by itself what is up to date.
 native() {
-	if newer native/build/.built native/binding.gyp native/src native/helper native/test; then
-		step "native parts" build_native
-	else
-		say "-> native parts: up to date"
-	fi
+	step "native parts" npm run --silent build:native
+	sqlite_loads || step "the SQLite driver, for this Node" sqlite_driver
 }
 
 # --- in order ----------------------------------------------------------------
