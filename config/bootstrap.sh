@@ -199,6 +199,10 @@ newer() {
 }
 
 build_typescript() {
+	npm run --silent build && touch dist/.built
+}
+
+typescript() {
 	if newer dist/.built process config native/*.ts api driver tsconfig.json tsconfig.build.json; then
 		step "TypeScript" build_typescript
 	else
