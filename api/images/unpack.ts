@@ -8,7 +8,7 @@
 import { chmod, chown, lstat, open, readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants } from 'node:fs';
-import { Fault } from '../../process/fault.ts';
+import { Fault, isFault } from '../../process/fault.ts';
 import { steps } from '../../native/steps.ts';
 import type { Native } from '../../native/types.ts';
 import type { StoredImage } from '../storage/types.ts';
@@ -20,6 +20,8 @@ import { MAX_METADATA_BYTES, metadataOfRoot, parseImageMetadata, renderImageMeta
 
 /** Largest single file; it may be sparse. */
 const MAX_FILE_BYTES = 1024 * 2 ** 30;
+/** Exit code of the helper when the program could not be run confined at all. */
+const CONFINE_FAILED = 125;
 const KEPT = new Set(['rootfs', 'metadata.yaml', 'templates']);
 
 /**
@@ -54,16 +56,15 @@ export async function unpackImage(
 
 async function unpackOne(native: Native, file: string, into: string, signal: AbortSignal): Promise<void> {
   await makeDir(into, 0o755);
-  const argv = await unpackCommand(file, into);
+  const command = await unpackCommand(file, into);
+  const args = ['confine', into, String(MAX_FILE_BYTES), ...command];
   try {
-    await native.run([steps.privateMounts(), steps.confine(into, MAX_FILE_BYTES, argv)], { signal });
+    await runTool(native.helperPath, args, { signal, timeoutMs: 0 });
   } catch (err) {
-    signal.throwIfAborted();
-    const cause = asFull(err, into);
-    if (cause !== err) throw cause;
-    throw new Fault('bad_request', 'unpack the image: it is damaged or not a container image', {
-      cause: err,
-    });
+    if (!isFault(err, 'tool_failed') || err.facts['exitCode'] === CONFINE_FAILED) throw err;
+    const full = asFull(err, into);
+    if (full !== err) throw full;
+    throw new Fault('bad_request', 'unpack the image: it is damaged or no container image', { cause: err });
   }
 }
 

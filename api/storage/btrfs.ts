@@ -59,12 +59,17 @@ async function destroySubvolume(path: string, mount: string): Promise<void> {
     if (inner?.startsWith(`${own}/`) === true)
       await destroySubvolume(join(path, inner.slice(own.length)), mount);
   }
-  await runTool('btrfs', ['property', 'set', '-ts', path, 'ro', 'false'], { okCodes: [0, 1] });
+  await setWritable(path);
   await btrfs(['subvolume', 'delete', path]);
   // Left behind it would be counted for ever; a kernel that has done it already says so.
   if (id !== null) {
     await runTool('btrfs', ['qgroup', 'destroy', `0/${String(id)}`, mount], { okCodes: [0, 1] });
   }
+}
+
+/** A read-only subvolume can be neither moved nor removed. Harmless for anything else. */
+async function setWritable(path: string): Promise<void> {
+  await runTool('btrfs', ['property', 'set', '-ts', path, 'ro', 'false'], { okCodes: [0, 1] });
 }
 
 /** Trees of a pool on btrfs: a staged image is a subvolume, a volume is a directory with one in it. */
@@ -74,6 +79,7 @@ export function btrfsTrees(mount: string): Trees {
       await btrfs(['subvolume', 'create', path]);
       await makeDir(path, 0o700);
     },
+    loosen: setWritable,
     destroy: async (path) => {
       for (const candidate of [join(path, 'data'), path]) {
         if ((await isThere(candidate)) && (await isSubvolume(candidate)))

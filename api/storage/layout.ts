@@ -30,6 +30,8 @@ const MOUNT_POINTS = ['root', 'data', 'lower', 'layer', 'copy'] as const;
 export interface Trees {
   /** Makes an empty tree at a path that does not exist. */
   make(path: string): Promise<void>;
+  /** Makes a tree movable that is not. */
+  loosen(path: string): Promise<void>;
   /** Removes a tree and all below it. */
   destroy(path: string): Promise<void>;
 }
@@ -38,6 +40,7 @@ export const plainTrees: Trees = {
   make: async (path) => {
     await makeDir(path, 0o700);
   },
+  loosen: () => Promise.resolve(),
   destroy: removePlain,
 };
 
@@ -153,6 +156,7 @@ export class Layout {
   async discard(path: string): Promise<void> {
     const trash = join(this.root, '.trash', unique(basename(path)));
     try {
+      await this.trees.loosen(path);
       await rename(path, trash);
     } catch (err) {
       if (isMissing(err)) return;

@@ -7,6 +7,7 @@
  * sizes are changed offline, or online inside the running instance's namespace.
  */
 import { open, stat, statfs, truncate } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, isFault } from '../../process/fault.ts';
 import { runTool } from '../tools.ts';
 import { asFull } from './space.ts';
@@ -15,6 +16,8 @@ import { isMissing } from './layout.ts';
 /** Smaller ones hold nothing but their own tables. */
 export const MIN_ROOT_BYTES = 16 * 2 ** 20;
 const BLOCK = 4096;
+const DETACH_MS = 3000;
+const DETACH_LOOK_MS = 30;
 
 export const ROOT_FS = 'ext4';
 /** Inode tables in a fresh sparse file read as zeros already; what is deleted shall leave the file too. */
@@ -122,12 +125,17 @@ async function loopDevice(path: string): Promise<string | null> {
   return device === '' ? null : device;
 }
 
+/** The namespace of an instance that has just stopped, or of a file transfer, may take a moment to go. */
 async function assertDetached(path: string): Promise<void> {
-  if ((await loopDevice(path)) !== null) {
-    throw new Fault(
-      'busy',
-      'the root disk is in use (a file transfer, or an instance that is just stopping); try again',
-    );
+  const deadline = performance.now() + DETACH_MS;
+  while ((await loopDevice(path)) !== null) {
+    if (performance.now() > deadline) {
+      throw new Fault(
+        'busy',
+        'the root disk is in use by a file transfer or an instance that is stopping; try again',
+      );
+    }
+    await sleep(DETACH_LOOK_MS);
   }
 }
 
@@ -142,7 +150,10 @@ export async function mountedUse(initPid: number): Promise<RootUse> {
   return { used: (stats.blocks - stats.bfree) * stats.bsize, total: stats.blocks * stats.bsize };
 }
 
-/** Use of a file that is not mounted, from its superblock (kernel: Documentation/filesystems/ext4/super.rst). */
+/**
+ * Use of a file that is not mounted, from its superblock, which the kernel
+ * brings up to date when it unmounts (kernel: Documentation/filesystems/ext4/super.rst).
+ */
 export async function detachedUse(path: string): Promise<RootUse> {
   const file = await open(path, 'r');
   try {
