@@ -22,6 +22,7 @@
       'helper/cmd_tmpfs.c',
       'helper/cmd_umount_from.c',
       'helper/cmd_write_file.c',
+      'helper/content.c',
       'helper/creds.c',
       'helper/enter.c',
       'helper/idmap.c',

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "content.h"
 #include "json.h"
 #include "step.h"
 #include "tree.h"
@@ -167,36 +167,13 @@ static int do_readlink(int root, char **argv, struct json *json)
 	return 0;
 }
 
-/*
- * 0 for what the daemon may read and write. Anything but a regular file could
- * block it or act on its own; so could a file system that the guest serves.
- */
-static int check_regular(int fd, struct stat *st)
+/* Descriptors are named in answers; do_close() takes these numbers. */
+static int in_range(int fd)
 {
-	struct statfs fs;
-
-	if (fstat(fd, st) < 0 || fstatfs(fd, &fs) < 0)
-		return -errno;
-	if (S_ISDIR(st->st_mode))
-		return -EISDIR;
-	if (!S_ISREG(st->st_mode) || fs.f_type == FUSE_SUPER_MAGIC)
-		return -ENXIO;
-	return 0;
-}
-
-/* An existing regular file as O_PATH descriptor; opening it has no effect. */
-static int open_regular(int root, const char *path, struct stat *st)
-{
-	int fd, ret;
-
-	fd = tree_open(root, path, O_PATH, 0);
-	if (fd < 0)
-		return fd;
-	ret = check_regular(fd, st);
-	if (ret == 0 && fd <= OPEN_MAX_FD)
+	if (fd <= OPEN_MAX_FD)
 		return fd;
 	close(fd);
-	return ret ? ret : -EMFILE;
+	return -EMFILE;
 }
 
 static int do_open_read(int root, char **argv, struct json *json)
@@ -204,7 +181,7 @@ static int do_open_read(int root, char **argv, struct json *json)
 	struct stat st;
 	int fd;
 
-	fd = open_regular(root, argv[0], &st);
+	fd = in_range(content_read(root, argv[0], &st));
 	if (fd < 0)
 		return fd;
 	add_member(json, "fd", fd);
@@ -236,7 +213,7 @@ static int create_file(int root, const char *path, char **args, int *created)
 		       0600);
 	if (fd >= 0) {
 		*created = 1;
-		ret = give(fd, &owner);
+		ret = content_is_kept(fd) ? give(fd, &owner) : -EPERM;
 		if (ret < 0) {
 			unlinkat(parent, name, 0);
 			close(fd);
@@ -250,15 +227,15 @@ static int create_file(int root, const char *path, char **args, int *created)
 static int do_open_write(int root, char **argv, struct json *json)
 {
 	bool append = strcmp(argv[4], "append") == 0;
-	struct stat st;
 	int fd, created = 0;
 
-	fd = open_regular(root, argv[0], &st);
+	fd = content_write(root, argv[0]);
 	if (fd == -ENOENT && !append)
 		fd = create_file(root, argv[0], argv + 1, &created);
 	/* EEXIST: a link to nothing, or somebody was faster. Once more. */
 	if (fd == -EEXIST)
-		fd = open_regular(root, argv[0], &st);
+		fd = content_write(root, argv[0]);
+	fd = in_range(fd);
 	if (fd < 0)
 		return fd;
 	add_member(json, "fd", fd);
