@@ -74,5 +74,22 @@
       'ldflags!': ['-rdynamic'],
       'libraries': ['-llxc'],
     },
+    {
+      'target_name': 'slipway-test',
+      'type': 'executable',
+      'sources': [
+        'test/main.c',
+        'test/test_idmap.c',
+        'test/test_json.c',
+        'test/test_plan.c',
+        'test/test_scrub.c',
+        'test/test_serve.c',
+        'test/test_tree.c',
+        'test/test_write_file.c',
+        '<@(helper_sources)',
+      ],
+      'ldflags!': ['-rdynamic'],
+      'libraries': ['-ldl'],
+    },
   ],
 }
