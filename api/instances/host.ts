@@ -28,6 +28,7 @@ export interface HostFacts extends CgroupLayout {
 
 const EXTRA_PATHS = [
   'dev/fuse',
+  'dev/mqueue',
   'dev/net/tun',
   'proc/sys/fs/binfmt_misc',
   'sys/firmware/efi/efivars',

@@ -154,14 +154,12 @@ function kernelMounts(spec: ContainerSpec, host: HostFacts, privileged: boolean)
     // container's own group, since liblxc unshares the cgroup namespace.
     lines.push(['lxc.mount.entry', 'cgroup2 sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0']);
   }
-  lines.push([
-    'lxc.mount.entry',
-    privileged
-      ? 'mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0'
-      : '/dev/mqueue dev/mqueue none rbind,create=dir,optional 0 0',
-  ]);
+  if (privileged)
+    lines.push(['lxc.mount.entry', 'mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0']);
   for (const path of host.extraPaths) {
-    const create = path.startsWith('dev/') ? ',create=file' : '';
+    // A privileged container has a message queue file system of its own.
+    if (path === 'dev/mqueue' && privileged) continue;
+    const create = path === 'dev/mqueue' ? ',create=dir' : path.startsWith('dev/') ? ',create=file' : '';
     lines.push(['lxc.mount.entry', `/${path} ${path} none rbind${create},optional 0 0`]);
   }
   for (const file of spec.lxcfs) {

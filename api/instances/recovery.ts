@@ -14,6 +14,7 @@ import { containerName, splitContainerName } from '../paths.ts';
 import { readFrozen } from './freeze.ts';
 import { watchMonitor } from './monitors.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
+import { endContainer } from './start.ts';
 import { removeCgroups, tidyUp } from './stop.ts';
 import type { Runtime } from './types.ts';
 import { parseBool } from './values.ts';
@@ -71,11 +72,11 @@ async function recoverOne(
   const alive = state !== 'STOPPED';
   switch (row.phase) {
     case 'creating':
-      if (alive) await endContainer(parts, row);
+      if (alive) await endContainer(parts, containerName(row.project, row.name));
       await verbs.undoCreate(row);
       return false;
     case 'deleting':
-      if (alive) await endContainer(parts, row);
+      if (alive) await endContainer(parts, containerName(row.project, row.name));
       await verbs.finishDelete(row);
       return false;
     case 'starting':
@@ -161,15 +162,6 @@ async function silentContainer(
 async function waitForEnd(parts: RuntimeParts, pid: number): Promise<void> {
   while (!(await parts.native.waitGone(pid, 3_600_000))) {
     // An hour has passed and it still runs: wait on.
-  }
-}
-
-async function endContainer(parts: RuntimeParts, row: InstanceRow): Promise<void> {
-  const monitor = parts.native.monitor(parts.paths.lxc, containerName(row.project, row.name));
-  const pid = await monitor.initPid();
-  if (pid > 0) {
-    parts.native.signalProcess(pid, 9);
-    await parts.native.waitGone(pid, 5_000);
   }
 }
 

@@ -2,15 +2,12 @@
  * Steps that assemble an instance's root in a private mount namespace: the
  * common beginning of a start and of a look into a stopped instance's files.
  */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { Fault } from '../../process/fault.ts';
 import type { IdExtent, Step } from '../../native/steps.ts';
 import { steps } from '../../native/steps.ts';
 import type { RootVolume } from '../storage/types.ts';
 import { buildIdmap, idmapWish, placeIdmap } from '../idmap/idmap.ts';
 import type { HostRange } from '../idmap/idmap.ts';
-import { readMetadata } from './metadata.ts';
+import { readMetadata, readTemplate } from './metadata.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { renderTemplates } from './templates.ts';
 import type { Expanded } from './types.ts';
@@ -72,25 +69,10 @@ export async function templateSteps(parts: RuntimeParts, expanded: Expanded, roo
   for (const trigger of triggers) {
     for (const file of await renderTemplates(metadata, trigger, {
       expanded,
-      readTemplate: (name) => readTemplate(volume, name),
+      readTemplate: (name: string) => readTemplate(volume, name),
     })) {
       out.push(steps.writeFile(root, file.path, file.content, file.createOnly));
     }
   }
   return out;
-}
-
-async function readTemplate(volume: string, name: string): Promise<string> {
-  if (name.includes('/') || name === '..' || name === '.') {
-    throw new Fault('bad_request', `template "${name}" of the image is not a plain file name`);
-  }
-  try {
-    return await readFile(join(volume, 'templates', name), 'utf8');
-  } catch (err) {
-    throw new Fault(
-      'bad_request',
-      `read template "${name}" of the image; repair it with \`lxc config template\``,
-      { cause: err },
-    );
-  }
 }

@@ -8,10 +8,12 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Fault } from '../../process/fault.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault, isFault } from '../../process/fault.ts';
 import { Undo } from '../../process/undo.ts';
 import type { Step } from '../../native/steps.ts';
 import { steps } from '../../native/steps.ts';
+import type { Monitor } from '../../native/types.ts';
 import { renderIdmap } from '../idmap/idmap.ts';
 import type { BridgedNic } from '../network/types.ts';
 import { containerName } from '../paths.ts';
@@ -30,6 +32,9 @@ import type { RuntimeParts } from './runtime-parts.ts';
 import { seccompPolicy } from './seccomp.ts';
 import type { Expanded } from './types.ts';
 import { parseBool } from './values.ts';
+
+const END_TRIES = 250;
+const END_PAUSE_MS = 20;
 
 export const nicNames = {
   hostName: (): string => `veth${randomBytes(4).toString('hex')}`,
@@ -229,12 +234,31 @@ async function loadKernelModules(expanded: Expanded): Promise<void> {
 }
 
 /** Ends a container that may have been started; harmless when there is none. */
-async function endContainer(parts: RuntimeParts, name: string): Promise<void> {
+export async function endContainer(
+  parts: Pick<RuntimeParts, 'native' | 'paths'>,
+  name: string,
+): Promise<void> {
   const monitor = parts.native.monitor(parts.paths.lxc, name);
-  const pid = await monitor.initPid();
-  if (pid <= 0) return;
-  parts.native.signalProcess(pid, 9);
-  await parts.native.waitGone(pid, 5_000);
+  for (let tries = 0; tries < END_TRIES; tries += 1) {
+    if ((await monitor.state()) === 'STOPPED') return;
+    const pid = await initPidOrZero(monitor);
+    if (pid > 0) parts.native.signalProcess(pid, 9);
+    await sleep(END_PAUSE_MS);
+  }
+  throw new Fault(
+    'timeout',
+    `container ${name} does not end; its monitor or a process in it waits for a device`,
+  );
+}
+
+/** A container that is just coming up or going down has no init to name. */
+async function initPidOrZero(monitor: Monitor): Promise<number> {
+  try {
+    return await monitor.initPid();
+  } catch (err) {
+    if (isFault(err)) return 0;
+    throw err;
+  }
 }
 
 /** Device nodes and what else lies on the host for a running container only. */
