@@ -58,8 +58,8 @@ export function checkDefinition(parts: DefinitionParts, next: Expanded, before: 
     if (nictype === 'bridged' && !isSameDevice(device, before?.devices[name]))
       checkNetwork(parts.networks, next, name, device);
   }
-  checkUnique(next.devices);
   checkRoot(next);
+  checkUnique(next.devices);
   parts.runtime.validate(next);
 }
 

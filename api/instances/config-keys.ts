@@ -50,7 +50,7 @@ const oneLine: ValueCheck = (value) => {
 };
 const kernelModules: ValueCheck = (value) => {
   for (const name of value.split(',')) {
-    if (!/^[A-Za-z0-9_-]{1,64}$/.test(name.trim()))
+    if (!/^\w[\w-]{0,63}$/.test(name.trim()))
       throw wrong(value, 'is not a list of kernel modules; write for example overlay,nf_nat');
   }
 };
@@ -248,8 +248,8 @@ function checkKey(key: string, value: string, scope: ConfigScope): void {
   const check = findCheck(key, scope);
   if (value.includes('\0')) throw new Fault('bad_request', `the value of ${key} holds a NUL byte`);
   if (value === '') return;
-  refuseNotDone(key, value);
   try {
+    refuseNotDone(key, value);
     check(value);
   } catch (err) {
     if (!isFault(err, 'bad_request')) throw err;

@@ -246,6 +246,12 @@ function tableOf(device: StringMap, nictype: string): KeyTable {
 
 function diskTable(device: StringMap): KeyTable {
   if (device['path'] === '/') return ROOT_DISK;
+  if ((device['pool'] ?? '') !== '') {
+    throw new Fault(
+      'bad_request',
+      'disks from a storage pool other than the root disk are not supported yet',
+    );
+  }
   return BOUND_DISK;
 }
 
@@ -290,12 +296,6 @@ function checkKeys(device: StringMap, table: KeyTable): void {
 function unknownKey(device: StringMap, key: string): Fault {
   const reason = device['type'] === 'disk' ? DISK_FOR_OTHERS[key] : undefined;
   if (reason !== undefined) return new Fault('bad_request', `device option "${key}" ${reason}`);
-  if (device['type'] === 'disk' && key === 'pool') {
-    return new Fault(
-      'bad_request',
-      'disks from a storage pool other than the root disk are not supported yet',
-    );
-  }
   if (device['type'] === 'disk' && key === 'source') {
     return new Fault('bad_request', 'Root disk entry may not have a "source" property set');
   }

@@ -75,6 +75,7 @@ class Renderer {
     }
     const [first = '', second] = node.names;
     entries.forEach(([key, value], index) => {
+      this.spend(1);
       const scope = new Map<string, Value>([['forloop', loopFacts(index, entries.length)]]);
       // One name stands for the items of a list and the keys of a map, as in pongo2.
       scope.set(first, second === undefined && typeof key === 'number' ? value : key);
