@@ -6,7 +6,7 @@
  * writer is also what keeps PostgreSQL from losing updates.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { QueryOptions, QueryTypes, Sequelize, Transaction, TransactionOptions } from 'sequelize';
+import type { QueryOptions, QueryTypes, Sequelize, Transaction } from 'sequelize';
 import { Fault } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import type { Log } from '../../process/log.ts';
@@ -15,6 +15,7 @@ import { MIGRATIONS, migrate } from './migrate.ts';
 import type { Migration } from './migrate.ts';
 import { openPostgres } from './open-postgres.ts';
 import { openSqlite } from './open-sqlite.ts';
+import type { SqlDriver } from './sql-driver.ts';
 import { isDriverError, isLocked, mayRunAgain, toFault } from './sql-faults.ts';
 import { SqlTable } from './sql-table.ts';
 import type { Statements } from './sql-table.ts';
@@ -24,11 +25,15 @@ import type { Database, Tables } from './store.ts';
 const MAX_TRIES = 5;
 /** How long a write waits for another program's lock on the SQLite file. */
 const LOCK_PATIENCE_MS = 5_000;
+/** Our statements touch one row by its key; one that takes longer waits for a lock or a dead disk. */
+const ANSWER_WITHIN_MS = 15_000;
 
 export interface DatabaseOptions {
   readonly log: Log;
   /** Copy an SQLite file before its tables are changed; true when absent. */
   readonly backupBeforeMigration?: boolean;
+  /** How long a PostgreSQL server may take over one statement; 15,000 when absent. */
+  readonly answerWithinMs?: number;
   /** Other than the program's own, for tests. */
   readonly migrations?: readonly Migration[];
 }
@@ -39,47 +44,27 @@ export interface DatabaseOptions {
  * written, the server cannot be reached.
  */
 export async function openDatabase(connection: string, options: DatabaseOptions): Promise<Database> {
-  if (connection.startsWith('sqlite:')) return openFile(sqlitePath(connection), options);
-  if (/^postgres(ql)?:\/\//.test(connection)) return openServer(connection, options);
+  const driver = await openDriver(connection, options);
+  try {
+    await migrate(driver, options.migrations ?? MIGRATIONS, options.log);
+  } catch (err) {
+    await driver.close();
+    throw toFault(err, `open database ${driver.where}`);
+  }
+  return new SqlDatabase(driver);
+}
+
+async function openDriver(connection: string, options: DatabaseOptions): Promise<SqlDriver> {
+  if (connection.startsWith('sqlite:')) {
+    return openSqlite(sqlitePath(connection), options.backupBeforeMigration ?? true);
+  }
+  if (/^postgres(ql)?:\/\//.test(connection)) {
+    return openPostgres(connection, options.answerWithinMs ?? ANSWER_WITHIN_MS);
+  }
   throw new Fault(
     'bad_request',
     '[database] connection must begin with sqlite:///, followed by a path, or with postgresql://',
   );
-}
-
-async function openFile(path: string, options: DatabaseOptions): Promise<Database> {
-  const opened = await openSqlite(path);
-  try {
-    await migrate(opened.sequelize, {
-      where: path,
-      migrations: options.migrations ?? MIGRATIONS,
-      beforeChange: async (version) => {
-        if (options.backupBeforeMigration === false) return;
-        options.log.info('database copied before its tables are changed', { copy: opened.backUp(version) });
-      },
-    });
-  } catch (err) {
-    await opened.close();
-    throw toFault(err, `open database ${path}`);
-  }
-  return new SqlDatabase(opened.sequelize, 'sqlite', () => opened.close());
-}
-
-async function openServer(connection: string, options: DatabaseOptions): Promise<Database> {
-  const { sequelize, where } = await openPostgres(connection);
-  try {
-    await migrate(sequelize, {
-      where,
-      migrations: options.migrations ?? MIGRATIONS,
-      beforeChange: async (version) => {
-        options.log.info('tables of the database are being changed', { database: where, version });
-      },
-    });
-  } catch (err) {
-    await sequelize.close();
-    throw toFault(err, `open database ${where}`);
-  }
-  return new SqlDatabase(sequelize, 'postgres', () => sequelize.close());
 }
 
 function sqlitePath(connection: string): string {
@@ -96,23 +81,24 @@ function sqlitePath(connection: string): string {
 class SqlDatabase implements Database {
   readonly dialect: 'sqlite' | 'postgres';
   readonly tables: Tables;
-  private readonly sequelize: Sequelize;
-  private readonly closeDriver: () => Promise<void>;
+  private readonly driver: SqlDriver;
   private readonly lanes = new Lanes();
   /** Set while a transaction is open on SQLite's one connection: a read would see its half. */
   private open: Promise<unknown> | null = null;
+  private readonly reading = new Set<Promise<unknown>>();
   private closing: Promise<void> | null = null;
 
-  constructor(sequelize: Sequelize, dialect: 'sqlite' | 'postgres', closeDriver: () => Promise<void>) {
-    this.sequelize = sequelize;
-    this.dialect = dialect;
-    this.closeDriver = closeDriver;
+  constructor(driver: SqlDriver) {
+    this.driver = driver;
+    this.dialect = driver.dialect;
     this.tables = forEachTable<Tables>((name) => new SqlTable(name, this.single()));
   }
 
   transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     return this.write('change the database', async () => {
-      const running = this.runTransaction(work);
+      // Reads that have begun end first; those that come now wait.
+      const before = this.dialect === 'sqlite' ? Promise.allSettled(this.reading) : Promise.resolve();
+      const running = before.then(() => this.runTransaction(work));
       if (this.dialect === 'sqlite') this.open = running.catch(() => undefined);
       try {
         return await running;
@@ -123,8 +109,14 @@ class SqlDatabase implements Database {
   }
 
   close(): Promise<void> {
-    this.closing ??= this.lanes.settled().then(this.closeDriver);
+    this.closing ??= this.closeWhenIdle();
     return this.closing;
+  }
+
+  private async closeWhenIdle(): Promise<void> {
+    await this.lanes.settled();
+    await Promise.allSettled(this.reading);
+    await this.driver.close();
   }
 
   /** Statements outside transactions: each write a transaction of its own. */
@@ -132,9 +124,11 @@ class SqlDatabase implements Database {
     return {
       select: async (what, sql, values) => {
         while (this.open !== null) await this.open;
-        return this.read(what, () => select(this.sequelize, sql, values, null));
+        const read = this.read(what, () => select(this.driver.sequelize, sql, values, null));
+        this.reading.add(read);
+        return read.finally(() => this.reading.delete(read));
       },
-      change: (what, sql, values) => this.write(what, () => change(this.sequelize, sql, values, null)),
+      change: (what, sql, values) => this.write(what, () => change(this.driver.sequelize, sql, values, null)),
     };
   }
 
@@ -143,14 +137,21 @@ class SqlDatabase implements Database {
     try {
       return await act();
     } catch (err) {
+      const fault = this.fault(err, what);
       // The pool may have given out a connection whose server has gone: reading twice is harmless.
-      if (toFault(err, what).code !== 'unavailable') throw toFault(err, what);
+      if (fault.code !== 'unavailable') throw fault;
     }
     try {
       return await act();
     } catch (err) {
-      throw toFault(err, what);
+      throw this.fault(err, what);
     }
+  }
+
+  private fault(err: unknown, what: string): Fault {
+    const fault = toFault(err, what);
+    if (fault.code === 'timeout') this.driver.forgetConnections();
+    return fault;
   }
 
   private write<T>(what: string, act: () => Promise<T>): Promise<T> {
@@ -163,7 +164,7 @@ class SqlDatabase implements Database {
         } catch (err) {
           const again =
             (mayRunAgain(err) && tries < MAX_TRIES) || (isLocked(err) && performance.now() < patienceEnds);
-          if (!again) throw isDriverError(err) ? toFault(err, what) : err;
+          if (!again) throw isDriverError(err) ? this.fault(err, what) : err;
         }
         await sleep(5 + Math.random() * 20);
       }
@@ -173,7 +174,7 @@ class SqlDatabase implements Database {
   private async runTransaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     const failed = new FirstFailure();
     try {
-      return await this.sequelize.transaction(transactionOptions(this.dialect), async (transaction) => {
+      return await this.driver.inTransaction(async (transaction) => {
         const result = await work(this.tablesIn(transaction, failed));
         if (failed.fault !== null) throw failed.fault;
         return result;
@@ -183,12 +184,16 @@ class SqlDatabase implements Database {
     }
   }
 
-  private tablesIn(transaction: Transaction, failed: FirstFailure): Tables {
+  private tablesIn(transaction: Transaction | null, failed: FirstFailure): Tables {
     const statements: Statements = {
       select: (what, sql, values) =>
-        select(this.sequelize, sql, values, transaction).catch((err: unknown) => failed.note(err, what)),
+        select(this.driver.sequelize, sql, values, transaction).catch((err: unknown) =>
+          failed.note(err, what),
+        ),
       change: (what, sql, values) =>
-        change(this.sequelize, sql, values, transaction).catch((err: unknown) => failed.note(err, what)),
+        change(this.driver.sequelize, sql, values, transaction).catch((err: unknown) =>
+          failed.note(err, what),
+        ),
     };
     return forEachTable<Tables>((name) => new SqlTable(name, statements));
   }
@@ -239,11 +244,6 @@ async function change(
 
 function bound(values: readonly unknown[], transaction: Transaction | null): QueryOptions {
   return { bind: [...values], raw: true, transaction };
-}
-
-/** IMMEDIATE: a transaction that begins by reading would otherwise fail when it comes to write. */
-function transactionOptions(dialect: 'sqlite' | 'postgres'): TransactionOptions {
-  return dialect === 'sqlite' ? { type: 'IMMEDIATE' as Transaction.TYPES } : {}; // the enum's value, see above
 }
 
 function closed(what: string): Fault {

@@ -6,7 +6,9 @@
  */
 import type { Sequelize, Transaction } from 'sequelize';
 import { Fault } from '../../process/fault.ts';
+import type { Log } from '../../process/log.ts';
 import { first } from './migrations/0001-first.ts';
+import type { SqlDriver } from './sql-driver.ts';
 import { toFault } from './sql-faults.ts';
 
 export interface Migration {
@@ -17,32 +19,20 @@ export interface Migration {
 
 export const MIGRATIONS: readonly Migration[] = [first];
 
-export interface MigrateOptions {
-  /** The database in error texts. */
-  readonly where: string;
-  readonly migrations: readonly Migration[];
-  /** Called before the first change of a database that holds data. */
-  readonly beforeChange: (version: number) => Promise<void>;
-}
-
-/** The number of migrations that were run. Fault `conflict` when the database is newer than this program. */
-export async function migrate(sequelize: Sequelize, options: MigrateOptions): Promise<number> {
-  const { where, migrations } = options;
+/** Fault `conflict` when the database is newer than this program. */
+export async function migrate(driver: SqlDriver, migrations: readonly Migration[], log: Log): Promise<void> {
+  const { where, sequelize } = driver;
   const version = await readVersion(sequelize);
   const newest = Math.max(0, ...migrations.map((migration) => migration.version));
-  if (version > newest) {
-    throw new Fault(
-      'conflict',
-      `open database ${where}: its tables have version ${String(version)}, this program knows ${String(newest)}; ` +
-        'install the newer program again, or give back the copy that it made of the database',
-      { facts: { version, newest } },
-    );
-  }
+  if (version > newest) throw newer(where, version, newest);
   const missing = migrations.filter((migration) => migration.version > version);
-  if (version > 0 && missing.length > 0) await options.beforeChange(version);
+  if (version > 0 && missing.length > 0) {
+    const copy = driver.beforeMigration(version);
+    log.info('the tables of the database are being changed', { database: where, version, newest, copy });
+  }
   for (const migration of missing) {
     try {
-      await sequelize.transaction((transaction) => apply(sequelize, migration, transaction));
+      await driver.inTransaction((transaction) => apply(sequelize, migration, transaction));
     } catch (err) {
       throw toFault(
         err,
@@ -50,10 +40,13 @@ export async function migrate(sequelize: Sequelize, options: MigrateOptions): Pr
       );
     }
   }
-  return missing.length;
 }
 
-async function apply(sequelize: Sequelize, migration: Migration, transaction: Transaction): Promise<void> {
+async function apply(
+  sequelize: Sequelize,
+  migration: Migration,
+  transaction: Transaction | null,
+): Promise<void> {
   for (const sql of migration.statements) await sequelize.query(sql, { transaction, raw: true });
   await sequelize.query(
     'INSERT INTO "schema_versions" ("version", "name", "applied_at") VALUES ($1, $2, $3)',
@@ -77,4 +70,13 @@ async function readVersion(sequelize: Sequelize): Promise<number> {
   const row: unknown = rows[0];
   const version: unknown = typeof row === 'object' && row !== null && 'version' in row ? row.version : null;
   return Number(version ?? 0);
+}
+
+function newer(where: string, version: number, newest: number): Fault {
+  return new Fault(
+    'conflict',
+    `open database ${where}: its tables have version ${String(version)}, this program knows ${String(newest)}; ` +
+      'install the newer program again, or give back the copy of the database that it made',
+    { facts: { version, newest } },
+  );
 }

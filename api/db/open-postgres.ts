@@ -2,12 +2,13 @@
 import { readFileSync } from 'node:fs';
 import type { Dialect, Options, Sequelize } from 'sequelize';
 import { Fault } from '../../process/fault.ts';
+import type { SqlDriver } from './sql-driver.ts';
 import { toFault } from './sql-faults.ts';
 
 const POOL_SIZE = 5;
 const CONNECT_MS = 5_000;
-/** Our statements touch one row by its key; one that takes this long waits for a lock or a dead disk. */
-const STATEMENT_MS = 10_000;
+/** The server gets this much less time than we wait, so that it is normally the one to give up. */
+const SERVER_SHARE = 0.7;
 
 interface Address {
   readonly host: string;
@@ -18,27 +19,44 @@ interface Address {
   readonly ssl: Readonly<Record<string, unknown>> | false;
 }
 
-export interface OpenedPostgres {
-  readonly sequelize: Sequelize;
-  /** Host, port and database: an address without the password, for logs and error texts. */
-  readonly where: string;
-}
-
 /** Fault `bad_request` for a wrong address, `unavailable` when the server cannot be reached. */
-export async function openPostgres(connection: string): Promise<OpenedPostgres> {
+export async function openPostgres(connection: string, answerWithinMs: number): Promise<SqlDriver> {
   const address = parseAddress(connection);
   const where = `${address.database} on ${address.host}:${String(address.port)}`;
   const what = `open database ${where}`;
   const driver = await loadDriver(what);
   const { Sequelize } = await import('sequelize');
-  const sequelize = new Sequelize(optionsFor(address, driver));
+  const sequelize = new Sequelize(optionsFor(address, driver, answerWithinMs));
   try {
     await sequelize.query('SELECT 1', { raw: true });
   } catch (err) {
     await sequelize.close();
     throw toFault(err, what);
   }
-  return { sequelize, where };
+  return {
+    dialect: 'postgres',
+    sequelize,
+    where,
+    inTransaction: (work) => sequelize.transaction((transaction) => work(transaction)),
+    beforeMigration: () => null,
+    forgetConnections: () => {
+      forgetIdle(sequelize);
+    },
+    close: () => sequelize.close(),
+  };
+}
+
+/**
+ * A connection to a host that vanished is not seen to be dead for a quarter of
+ * an hour, and the pool would give it out again and again.
+ */
+function forgetIdle(sequelize: Sequelize): void {
+  // sequelize's types leave its connection manager out; the pool is sequelize-pool's.
+  const { connectionManager } = sequelize as unknown as {
+    connectionManager: { pool: { destroyAllNow(): Promise<void> } };
+  };
+  // Saying goodbye to a dead server fails, and nothing hangs on it.
+  connectionManager.pool.destroyAllNow().catch(() => undefined);
 }
 
 /**
@@ -102,7 +120,7 @@ async function loadDriver(what: string): Promise<object> {
   }
 }
 
-function optionsFor(address: Address, driver: object): Options {
+function optionsFor(address: Address, driver: object, answerWithinMs: number): Options {
   const dialect: Dialect = 'postgres';
   return {
     dialect,
@@ -117,9 +135,9 @@ function optionsFor(address: Address, driver: object): Options {
     dialectOptions: {
       application_name: 'slipway',
       keepAlive: true,
-      statement_timeout: STATEMENT_MS,
-      query_timeout: STATEMENT_MS + 5_000,
-      idle_in_transaction_session_timeout: STATEMENT_MS,
+      statement_timeout: Math.round(answerWithinMs * SERVER_SHARE),
+      query_timeout: answerWithinMs,
+      idle_in_transaction_session_timeout: answerWithinMs,
       connectionTimeoutMillis: CONNECT_MS,
       ...(address.ssl === false ? {} : { ssl: address.ssl }),
     },

@@ -4,21 +4,15 @@ import { dirname } from 'node:path';
 import type BetterSqlite from 'better-sqlite3';
 import type { Sequelize } from 'sequelize';
 import { Fault } from '../../process/fault.ts';
+import type { SqlDriver } from './sql-driver.ts';
 import { toFault } from './sql-faults.ts';
 import { sqliteModule } from './sqlite-driver.ts';
 
 /** How long the driver itself waits for another program's lock; it blocks the event loop meanwhile. */
 const LOCK_WAIT_MS = 20;
 
-export interface OpenedSqlite {
-  readonly sequelize: Sequelize;
-  /** Writes a copy beside the file, `<file>.version-<n>`, and gives its path. */
-  backUp(version: number): string;
-  close(): Promise<void>;
-}
-
 /** Fault `unavailable`, `forbidden` or `storage_full` with what to do. */
-export async function openSqlite(path: string): Promise<OpenedSqlite> {
+export async function openSqlite(path: string, backUpFirst: boolean): Promise<SqlDriver> {
   const what = `open database ${path}`;
   const Driver = await loadDriver(what);
   makeFile(path, what);
@@ -39,13 +33,38 @@ export async function openSqlite(path: string): Promise<OpenedSqlite> {
     logging: false,
   });
   return {
+    dialect: 'sqlite',
     sequelize,
-    backUp: (version) => backUp(opened, path, version),
+    where: path,
+    inTransaction: (work) => inTransaction(sequelize, opened, work),
+    beforeMigration: (version) => (backUpFirst ? backUp(opened, path, version) : null),
+    forgetConnections: () => undefined,
     close: async () => {
       await sequelize.close();
       opened.close();
     },
   };
+}
+
+/**
+ * Not sequelize's own transaction: that opens a connection for each, and when
+ * BEGIN or COMMIT fails (the file is locked, the disk is full) leaves the
+ * handle in the transaction and writes to the console.
+ */
+async function inTransaction<T>(
+  sequelize: Sequelize,
+  handle: BetterSqlite.Database,
+  work: (transaction: null) => Promise<T>,
+): Promise<T> {
+  // IMMEDIATE: one that begins by reading would otherwise fail when it comes to write.
+  await sequelize.query('BEGIN IMMEDIATE', { raw: true });
+  try {
+    const result = await work(null);
+    await sequelize.query('COMMIT', { raw: true });
+    return result;
+  } finally {
+    if (handle.inTransaction) handle.exec('ROLLBACK');
+  }
 }
 
 async function loadDriver(what: string): Promise<typeof BetterSqlite> {

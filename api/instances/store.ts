@@ -121,10 +121,11 @@ class Store implements ProfiledInstances {
   }
 
   usersOf(profile: ProfileKey): InstanceRow[] {
-    const uses = (row: InstanceRow) =>
-      row.profiles.includes(profile.name) && this.profileProject(row) === profile.project;
-    const coming = [...this.pending].filter((row) => !this.rows.has(row.id) || !uses(this.byId(row.id)));
-    return [...this.list(), ...coming].filter(uses);
+    return this.list().filter((row) => this.uses(row, profile));
+  }
+
+  isProfileUsed(profile: ProfileKey): boolean {
+    return [...this.rows.values(), ...this.pending].some((row) => this.uses(row, profile));
   }
 
   isProjectUsed(project: string): boolean {
@@ -205,6 +206,10 @@ class Store implements ProfiledInstances {
         });
     }
     return found;
+  }
+
+  private uses(row: InstanceRow, profile: ProfileKey): boolean {
+    return row.profiles.includes(profile.name) && this.profileProject(row) === profile.project;
   }
 
   private profileProject(row: InstanceRow): string {

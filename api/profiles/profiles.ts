@@ -113,7 +113,7 @@ export class Profiles {
       this.get(key);
       refuseDefault(key, 'deleted');
       await this.parts.store.remove(key, () => {
-        if (this.usersOf(key).length > 0) throw new Fault('bad_request', 'Profile is currently in use');
+        if (this.parts.instances.isProfileUsed(key)) throw new Fault('bad_request', 'Profile is currently in use');
       });
       this.tell('profile-deleted', key, requestor);
     });

@@ -34,6 +34,8 @@ export interface ProfileHooks {
 export interface ProfiledInstances extends InstanceStore {
   /** Rows, being created or not, that name the profile. */
   usersOf(profile: ProfileKey): InstanceRow[];
+  /** True also when an instance that names it is on its way to the database. */
+  isProfileUsed(profile: ProfileKey): boolean;
   /** As expand(), with this profile in place of the saved one of the same name. */
   expandWith(row: InstanceRow, profile: ProfileRow): Expanded;
   /** True when an instance is in the project or on its way into it. */

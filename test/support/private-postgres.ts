@@ -13,7 +13,7 @@ export interface PrivatePostgres {
   /** Address of a new, empty database. */
   database(name: string): string;
   /** Runs one statement as the superuser and gives its answer as text. */
-  psql(sql: string): string;
+  psql(sql: string, database?: string): string;
   start(): Promise<void>;
   /** `fast` ends the sessions; `immediate` is a crash. */
   stop(how: 'fast' | 'immediate'): Promise<void>;
@@ -99,8 +99,8 @@ class Server implements PrivatePostgres {
     return `postgresql://postgres@localhost/${name}?host=${encodeURIComponent(this.folder)}`;
   }
 
-  psql(sql: string): string {
-    return this.run('psql', ['-h', this.folder, '-U', 'postgres', '-d', 'postgres', '-Atqc', sql]);
+  psql(sql: string, database = 'postgres'): string {
+    return this.run('psql', ['-h', this.folder, '-U', 'postgres', '-d', database, '-Atqc', sql]);
   }
 
   private run(program: string, args: readonly string[]): string {

@@ -226,7 +226,7 @@ test('a profile is in use from the moment an instance with it is on its way to t
   const coming = store.insert({ ...ROW, profiles: ['web'] });
   const end = await Promise.allSettled([
     profiles.remove(WEB, () => {
-      if (store.usersOf(WEB).length > 0) throw new Fault('bad_request', 'in use');
+      if (store.isProfileUsed(WEB)) throw new Fault('bad_request', 'in use');
     }),
     coming,
   ]);

@@ -1,0 +1,42 @@
+/**
+ * A process for the test that kills one: adds instances to the database named
+ * by its argument and prints the id of each when the write is acknowledged.
+ * Every third write is a transaction of two rows, printed together.
+ */
+import { openDatabase } from '../../api/db/database.ts';
+import { NEVER } from '../../api/db/rows.ts';
+import type { InstanceRow } from '../../api/db/rows.ts';
+import { SILENT } from '../../process/log.ts';
+
+function row(id: string): InstanceRow {
+  return {
+    id,
+    project: 'default',
+    name: id,
+    phase: 'ready',
+    architecture: 'x86_64',
+    description: '',
+    ephemeral: false,
+    stateful: false,
+    profiles: ['default'],
+    config: { 'user.filling': 'x'.repeat(2000) },
+    devices: {},
+    pool: 'default',
+    createdAt: NEVER,
+    lastUsedAt: NEVER,
+  };
+}
+
+const db = await openDatabase(process.argv[2] ?? '', { log: SILENT });
+for (let i = 0; ; i += 1) {
+  if (i % 3 < 2) {
+    await db.tables.instances.insert(row(`one-${String(i)}`));
+    process.stdout.write(`one-${String(i)}\n`);
+    continue;
+  }
+  await db.transaction(async ({ instances }) => {
+    await instances.insert(row(`left-${String(i)}`));
+    await instances.insert(row(`right-${String(i)}`));
+  });
+  process.stdout.write(`left-${String(i)}\nright-${String(i)}\n`);
+}
