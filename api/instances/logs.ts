@@ -1,7 +1,5 @@
 /** The log folder of an instance: what clients may see of it, and how old files leave it. */
-import { constants } from 'node:fs';
-import { open, readdir, stat, unlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { lstat, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
 import { containerName } from '../paths.ts';
@@ -31,22 +29,19 @@ export async function listLogs(paths: Pick<Paths, 'log'>, instance: InstanceName
   return names.filter(isLogName).sort();
 }
 
-/** An open log file, closed by the caller. Faults bad_request for another file's name, not_found. */
-export async function openLogFile(
+/** Where a log file is. Faults bad_request for another file's name, not_found. */
+export async function findLogFile(
   paths: Pick<Paths, 'log'>,
   instance: InstanceName,
   file: string,
-): Promise<FileHandle> {
+): Promise<string> {
   const path = logPath(paths, instance, file);
-  let handle: FileHandle;
   try {
-    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    // The folder is the daemon's own, so a link in it can only be a mistake; it is not followed.
+    if ((await lstat(path)).isFile()) return path;
   } catch (err) {
-    if (isErrno(err, 'ENOENT', 'ELOOP', 'ENAMETOOLONG')) throw new Fault('not_found', `no log file "${file}"`);
-    throw new Fault('internal', `open log file "${file}"`, { cause: err });
+    if (!isErrno(err, 'ENOENT', 'ENAMETOOLONG')) throw new Fault('internal', `open log file "${file}"`, { cause: err });
   }
-  if ((await handle.stat()).isFile()) return handle;
-  await handle.close();
   throw new Fault('not_found', `no log file "${file}"`);
 }
 
@@ -81,7 +76,7 @@ export async function expireLogs(
       if (IN_USE.includes(name)) continue;
       try {
         const path = join(dir, name);
-        const found = await stat(path);
+        const found = await lstat(path);
         if (found.isFile() && now - found.mtimeMs > KEEP_MS) await unlink(path);
       } catch (err) {
         // Deleted by a client in between is what was wanted; the rest must not stop the other files.

@@ -19,6 +19,8 @@ export interface FileHeaders {
 
 /** Names in a directory. */
 export const fileList = z.array(z.string());
+/** URLs of an instance's log files. */
+export const logList = z.array(z.string());
 
 export function readFileHeaders(headers: IncomingHttpHeaders): FileHeaders {
   const kind = oneOf(headers, 'x-lxd-type', ['file', 'directory', 'symlink'] as const, 'file');

@@ -61,6 +61,7 @@ function refuse(what: string): never {
 export function fakeNative(overrides: Partial<Native> = {}): Native {
   return {
     liblxcVersion: '5.0.2',
+    helperPath: '/bin/false',
     hasApiExtension: () => false,
     run: () => Promise.resolve(),
     start: () => Promise.resolve({ initPid: process.pid }),
