@@ -1,0 +1,50 @@
+/** The metrics this server tells: LXD's names and types. */
+import type { MetricFamily } from './exposition.ts';
+
+const counter = (name: string, help: string): MetricFamily => ({
+  name: `lxd_${name}`,
+  type: 'counter',
+  help,
+});
+const gauge = (name: string, help: string): MetricFamily => ({ name: `lxd_${name}`, type: 'gauge', help });
+
+export const FAMILIES: readonly MetricFamily[] = [
+  counter('cpu_seconds_total', 'CPU time used, in seconds.'),
+  counter('disk_read_bytes_total', 'Bytes read from disks.'),
+  counter('disk_reads_completed_total', 'Reads that disks have completed.'),
+  counter('disk_writes_completed_total', 'Writes that disks have completed.'),
+  counter('disk_written_bytes_total', 'Bytes written to disks.'),
+  gauge('filesystem_avail_bytes', 'Bytes of the file system that users may still fill.'),
+  gauge('filesystem_free_bytes', 'Free bytes of the file system.'),
+  gauge('filesystem_size_bytes', 'Size of the file system in bytes.'),
+  gauge('memory_Active_anon_bytes', 'Anonymous memory on the active list.'),
+  gauge('memory_Active_bytes', 'Memory on the active lists.'),
+  gauge('memory_Active_file_bytes', 'File-backed memory on the active list.'),
+  gauge('memory_Cached_bytes', 'Memory of the page cache.'),
+  gauge('memory_Dirty_bytes', 'Memory waiting to be written to disk.'),
+  gauge('memory_Inactive_anon_bytes', 'Anonymous memory on the inactive list.'),
+  gauge('memory_Inactive_bytes', 'Memory on the inactive lists.'),
+  gauge('memory_Inactive_file_bytes', 'File-backed memory on the inactive list.'),
+  gauge('memory_Mapped_bytes', 'Mapped files.'),
+  gauge('memory_MemAvailable_bytes', 'Memory that new work may use without swapping.'),
+  gauge('memory_MemFree_bytes', 'Memory that is not used.'),
+  gauge('memory_MemTotal_bytes', 'Memory the instance may use.'),
+  counter('memory_OOM_kills_total', 'Processes killed for want of memory.'),
+  gauge('memory_RSS_bytes', 'Anonymous and swap cache memory.'),
+  gauge('memory_Shmem_bytes', 'Memory of tmpfs and shared memory.'),
+  gauge('memory_Swap_bytes', 'Swap that is used.'),
+  gauge('memory_Unevictable_bytes', 'Memory that cannot be reclaimed.'),
+  gauge('memory_Writeback_bytes', 'Memory being written to disk.'),
+  counter('network_receive_bytes_total', 'Bytes received.'),
+  counter('network_receive_drop_total', 'Packets dropped on receiving.'),
+  counter('network_receive_errs_total', 'Errors on receiving.'),
+  counter('network_receive_packets_total', 'Packets received.'),
+  counter('network_transmit_bytes_total', 'Bytes sent.'),
+  counter('network_transmit_drop_total', 'Packets dropped on sending.'),
+  counter('network_transmit_errs_total', 'Errors on sending.'),
+  counter('network_transmit_packets_total', 'Packets sent.'),
+  gauge('operations_total', 'Operations that are running.'),
+  gauge('procs_total', 'Processes that are running.'),
+  gauge('uptime_seconds', 'Seconds since the daemon was started.'),
+  gauge('warnings_total', 'Warnings that are not resolved.'),
+];
