@@ -112,14 +112,15 @@ export class Listeners {
     this.parts.log.info('listening', { key, address: wanted });
   }
 
-  /** The new listener first; only when it collides with the old one, the old one is closed before. */
+  /** The new listener first; only when it may collide with the old one (same port), the old one is closed before. */
   private async replace(key: string, wanted: string, current: Open | null): Promise<Server> {
     try {
       const server = await this.listen(key, wanted);
       if (current !== null) retire(current.server);
       return server;
     } catch (err) {
-      if (current === null || !isTaken(err)) throw err;
+      const isSamePort = current !== null && portOf(current.server) === parseListenAddress(wanted).port;
+      if (!isSamePort || !isTaken(err)) throw err;
     }
     retire(current.server);
     try {
@@ -183,6 +184,11 @@ async function closeServer(server: Server, deadlineMs: number): Promise<void> {
   await Promise.race([closed, sleep(deadlineMs, undefined, { signal: timer.signal }).catch(() => undefined)]);
   timer.abort();
   server.closeAllConnections();
+}
+
+function portOf(server: Server): number | null {
+  const bound = server.address();
+  return bound === null || typeof bound === 'string' ? null : bound.port;
 }
 
 function isTaken(err: unknown): boolean {
