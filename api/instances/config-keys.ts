@@ -13,6 +13,7 @@ import { checkRawLxc } from './raw-lxc.ts';
 import {
   checkExpiry,
   checkSchedule,
+  hasControlCharacter,
   parseBool,
   parseBytes,
   parseCpuAllowance,
@@ -221,11 +222,6 @@ const SYNONYMS: readonly (readonly [string, string])[] = [
   ['security.syscalls.blacklist_default', 'security.syscalls.deny_default'],
 ];
 
-/** Lists the keys with a name of their own, for the documentation and its test. */
-export function namedConfigKeys(): readonly string[] {
-  return [...Object.keys(KEYS), ...Object.keys(INSTANCE_KEYS)];
-}
-
 /** Throws bad_request for the first key or value that cannot stand in this scope. */
 export function checkConfig(config: StringMap, scope: ConfigScope): void {
   for (const [key, value] of Object.entries(config)) checkKey(key, value, scope);
@@ -287,8 +283,7 @@ function notDone(key: string): ValueCheck | undefined {
 
 function prefixed(key: string): ValueCheck | undefined {
   // Control characters in a key would break every place that prints one key a line.
-  // eslint-disable-next-line no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(key)) return undefined;
+  if (hasControlCharacter(key)) return undefined;
   if (key.startsWith('user.') && key.length > 5) return anything;
   if (/^environment\.[^=\s]+$/.test(key)) return oneLine;
   if (/^linux\.sysctl\.[A-Za-z0-9_.*/-]+$/.test(key)) return oneLine;
@@ -299,8 +294,7 @@ function prefixed(key: string): ValueCheck | undefined {
 }
 
 function instancePrefixed(key: string): ValueCheck | undefined {
-  // eslint-disable-next-line no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(key)) return undefined;
+  if (hasControlCharacter(key)) return undefined;
   if (key.startsWith('image.') && key.length > 6) return anything;
   if (!key.startsWith('volatile.')) return undefined;
   const rest = key.slice('volatile.'.length);

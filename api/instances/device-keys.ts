@@ -11,6 +11,7 @@ import type { StringMap } from '../db/rows.ts';
 import {
   checkAddress,
   checkSubnets,
+  hasControlCharacter,
   parseBitRate,
   parseBool,
   parseBytes,
@@ -218,14 +219,13 @@ export function checkDevice(name: string, device: StringMap, nictype: string): v
 }
 
 function checkDeviceName(name: string): void {
-  // eslint-disable-next-line no-control-regex
   if (
     name === '' ||
     name.length > 64 ||
     name === '.' ||
     name === '..' ||
     name === '__proto__' ||
-    /[\x00-\x1f\x7f/]/.test(name)
+    /[/\p{Cc}]/u.test(name)
   ) {
     throw wrong(name, 'is not a device name; write at most 64 characters without "/"');
   }
@@ -276,8 +276,7 @@ function checkKeys(device: StringMap, table: KeyTable): void {
     if (key === 'type' || key.startsWith('user.')) continue;
     const rule = Object.hasOwn(table, key) ? table[key] : undefined;
     if (rule === undefined) throw unknownKey(device, key);
-    // eslint-disable-next-line no-control-regex
-    if (/[\x00-\x1f\x7f]/.test(value)) throw new Fault('bad_request', `"${key}" holds a control character`);
+    if (hasControlCharacter(value)) throw new Fault('bad_request', `"${key}" holds a control character`);
     if (value === '') continue;
     try {
       rule.check(value);

@@ -7,6 +7,7 @@ import type { InstancesPostWire } from '../wire/instances.ts';
 import { decodeArchitecture, decodeConfig, decodeDevices } from './definition.ts';
 import { limitsOfType } from './instance-types.ts';
 import type { InstanceParts } from './parts.ts';
+import { hasControlCharacter } from './values.ts';
 import { keepForNew } from './volatile-keys.ts';
 
 export type CreateParts = Pick<
@@ -109,8 +110,9 @@ export function ownConfig(body: InstancesPostWire): StringMap {
 /** Properties of an image as `image.*` keys, without those that are no keys. */
 function imageConfig(properties: StringMap): StringMap {
   const entries = Object.entries(properties)
-    // eslint-disable-next-line no-control-regex
-    .filter(([key, value]) => /^[^\x00-\x1f\x7f]+$/.test(key) && value !== '' && !value.includes('\0'))
+    .filter(
+      ([key, value]) => key !== '' && !hasControlCharacter(key) && value !== '' && !value.includes('\0'),
+    )
     .map(([key, value]) => [`image.${key}`, value] as const);
   return Object.fromEntries(entries);
 }

@@ -95,8 +95,7 @@ export async function removeTemplate(volume: string, name: string): Promise<void
 
 /** Throws bad_request unless it is the plain name of a file. */
 function checkTemplateName(name: string): void {
-  // eslint-disable-next-line no-control-regex
-  if (name !== '' && name.length <= 255 && !name.startsWith('.') && !/[/\\\x00-\x1f\x7f]/.test(name)) return;
+  if (name !== '' && name.length <= 255 && !name.startsWith('.') && !/[/\\\p{Cc}]/u.test(name)) return;
   throw new Fault(
     'bad_request',
     `template name ${JSON.stringify(name.slice(0, 80))} is not a plain file name; write for example hostname.tpl`,

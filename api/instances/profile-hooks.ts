@@ -1,5 +1,6 @@
 /** What the profiles ask of instances when one of them is made or changed. */
 import { isFault } from '../../process/fault.ts';
+import type { InstanceRow } from '../db/rows.ts';
 import type { ProfileHooks } from '../profiles/types.ts';
 import { checkDefinition, checkProfile } from './check-definition.ts';
 import { followProfile } from './update.ts';
@@ -11,23 +12,25 @@ export function profileHooks(parts: UpdateParts): ProfileHooks {
       checkProfile(parts.networks, config, devices);
     },
     validateUser: (next) => {
-      checkDefinition(parts, next, parts.store.expand(parts.store.byId(next.row.id)));
+      // A user may be on its way into the store: then nothing of it is known yet.
+      const before = find(parts, next.row.id);
+      checkDefinition(parts, next, before === null ? null : parts.store.expand(before));
     },
     applyToUser: (id, views) =>
       parts.lanes.run(id, async () => {
-        if (!isThere(parts, id)) return;
+        const row = find(parts, id);
+        if (row === null || row.phase === 'deleting') return;
         const { before, after } = views();
         await followProfile(parts, before, after);
       }),
   };
 }
 
-/** False for an instance that is gone, or will be once its deletion is through. */
-function isThere(parts: UpdateParts, id: string): boolean {
+function find(parts: UpdateParts, id: string): InstanceRow | null {
   try {
-    return parts.store.byId(id).phase !== 'deleting';
+    return parts.store.byId(id);
   } catch (err) {
-    if (isFault(err, 'not_found')) return false;
+    if (isFault(err, 'not_found')) return null;
     throw err;
   }
 }

@@ -4,7 +4,6 @@
  * Pure. LXD's refusals are kept: what would break the daemon's own hold on the
  * container. `lxc.console.logfile` is allowed (nova-lxd sets it).
  */
-import type { StringMap } from '../db/rows.ts';
 import { wrong } from './values.ts';
 
 export interface RawLxcLine {
@@ -53,9 +52,4 @@ export function parseRawLxc(value: string): RawLxcLine[] {
     lines.push({ key, value: text.slice(at + 1).trim() });
   }
   return lines;
-}
-
-/** The raw.lxc lines of a definition; none when it has no such key. */
-export function rawLxcOf(config: StringMap): RawLxcLine[] {
-  return parseRawLxc(config['raw.lxc'] ?? '');
 }

@@ -1,15 +1,12 @@
 /**
  * Instances as the API shows them.
  *
- * What does not depend on the power state is rendered once per version of a
- * row (and of its profiles) and kept with it, so that a list of hundreds is a
- * matter of copying references.
+ * An instance is rendered once per version of its row, of its profiles and of
+ * its status, so that a list of hundreds is a matter of copying references.
  */
 import type { InstanceWire } from '../wire/instances.ts';
 import type { Expanded, InstanceStateWire, InstanceStatus } from './types.ts';
 import { STATUS_CODES } from './types.ts';
-
-type Still = Omit<InstanceWire, 'status' | 'status_code'>;
 
 export type InstanceFullWire = InstanceWire & {
   readonly backups: null;
@@ -18,11 +15,15 @@ export type InstanceFullWire = InstanceWire & {
 };
 
 /** Keyed by the store's expanded rows, which live as long as their version does. */
-const stills = new WeakMap<Expanded, Still>();
+const rendered = new WeakMap<Expanded, InstanceWire>();
 
-/** An Instance. */
+/** An Instance. The same object again while nothing has changed; nobody may write to it. */
 export function renderInstance(expanded: Expanded, status: InstanceStatus): InstanceWire {
-  return { ...stillOf(expanded), status, status_code: STATUS_CODES[status] };
+  const known = rendered.get(expanded);
+  if (known?.status === status) return known;
+  const fresh = render(expanded, status);
+  rendered.set(expanded, fresh);
+  return fresh;
 }
 
 /** An InstanceFull. There are no snapshots and backups yet: null, as LXD sends for none. */
@@ -49,11 +50,8 @@ export function taggedPart(expanded: Expanded): unknown {
   ];
 }
 
-function stillOf(expanded: Expanded): Still {
-  const known = stills.get(expanded);
-  if (known !== undefined) return known;
-  const { row } = expanded;
-  const still: Still = {
+function render({ row, config, devices }: Expanded, status: InstanceStatus): InstanceWire {
+  return {
     architecture: row.architecture,
     config: row.config,
     devices: row.devices,
@@ -62,14 +60,14 @@ function stillOf(expanded: Expanded): Still {
     stateful: row.stateful,
     description: row.description,
     created_at: row.createdAt,
-    expanded_config: expanded.config,
-    expanded_devices: expanded.devices,
+    expanded_config: config,
+    expanded_devices: devices,
     name: row.name,
+    status,
+    status_code: STATUS_CODES[status],
     last_used_at: row.lastUsedAt,
     location: 'none',
     type: 'container',
     project: row.project,
   };
-  stills.set(expanded, still);
-  return still;
 }

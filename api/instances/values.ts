@@ -17,6 +17,11 @@ export function wrong(value: string, problem: string): Fault {
   return new Fault('bad_request', `${JSON.stringify(shown)} ${problem}`);
 }
 
+/** True for text with a line break, a NUL byte or the like. */
+export function hasControlCharacter(text: string): boolean {
+  return /\p{Cc}/u.test(text);
+}
+
 const BOOLEANS: Readonly<Record<string, boolean>> = {
   true: true,
   yes: true,

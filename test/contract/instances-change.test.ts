@@ -192,8 +192,7 @@ describe('changing instances', () => {
     server.database.failWritesWith(null);
     assert.equal(answer.status, 507);
     const last = server.runtime.applied.at(-1);
-    assert.equal(last?.before.config['limits.cpu'], '1');
-    assert.equal(last?.after.config['limits.cpu'], undefined);
+    assert.deepEqual([last?.before.config['limits.cpu'], last?.after.config['limits.cpu']], ['1', undefined]);
     assert.equal(server.store.byId(row.id).config['limits.cpu'], undefined);
   });
 

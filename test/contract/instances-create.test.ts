@@ -53,7 +53,7 @@ describe('creating instances', () => {
   test('a create without a name gets one of two words', async () => {
     const asked = await server.call('POST', '/1.0/instances', { source: { type: 'none' } });
     assert.equal(asked.status, 202);
-    const [url] = asObject(asObject(asked.metadata)['resources'])['instances'] as string[];
+    const [url] = asObject(asObject(asked.metadata)['resources'])['instances'] as string[]; // a list of URLs, as the next line checks
     assert.match(url ?? '', /^\/1\.0\/instances\/[a-z]+-[a-z]+$/);
   });
 
