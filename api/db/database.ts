@@ -47,6 +47,7 @@ export async function openDatabase(connection: string, options: DatabaseOptions)
   const driver = await openDriver(connection, options);
   try {
     await migrate(driver, options.migrations ?? MIGRATIONS, options.log);
+    await driver.settle();
   } catch (err) {
     await driver.close();
     throw toFault(err, `open database ${driver.where}`);
@@ -115,7 +116,7 @@ class SqlDatabase implements Database {
 
   private async closeWhenIdle(): Promise<void> {
     await this.lanes.settled();
-    await Promise.allSettled(this.reading);
+    await Promise.allSettled([...this.reading, this.driver.settle()]);
     await this.driver.close();
   }
 
@@ -154,8 +155,19 @@ class SqlDatabase implements Database {
     return fault;
   }
 
-  private write<T>(what: string, act: () => Promise<T>): Promise<T> {
-    if (this.closing !== null) return Promise.reject(closed(what));
+  /** The lane is left when the change is made; writes that wait for the disk together wait for one sync. */
+  private async write<T>(what: string, act: () => Promise<T>): Promise<T> {
+    if (this.closing !== null) throw closed(what);
+    const result = await this.inLane(what, act);
+    try {
+      await this.driver.settle();
+    } catch (err) {
+      throw toFault(err, what);
+    }
+    return result;
+  }
+
+  private inLane<T>(what: string, act: () => Promise<T>): Promise<T> {
     return this.lanes.run('', async () => {
       const patienceEnds = performance.now() + LOCK_PATIENCE_MS;
       for (let tries = 1; ; tries += 1) {

@@ -38,6 +38,8 @@ export async function openPostgres(connection: string, answerWithinMs: number): 
     sequelize,
     where,
     inTransaction: (work) => sequelize.transaction((transaction) => work(transaction)),
+    // PostgreSQL says that it has committed when that is so.
+    settle: () => Promise.resolve(),
     beforeMigration: () => null,
     forgetConnections: () => {
       forgetIdle(sequelize);

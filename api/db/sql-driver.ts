@@ -11,6 +11,8 @@ export interface SqlDriver {
    * connection there is), or undoes it and throws what `work` threw.
    */
   inTransaction<T>(work: (transaction: Transaction | null) => Promise<T>): Promise<T>;
+  /** Resolves when everything committed before the call would survive a loss of power. */
+  settle(): Promise<void>;
   /** Called before the tables of a database that holds data are changed; a path of a copy, when one was made. */
   beforeMigration(version: number): string | null;
   /** An answer did not come: connections that may be dead are given up. */

@@ -48,6 +48,14 @@ const POSTGRES: Readonly<Record<string, Meaning>> = {
 /** Codes of a transaction that PostgreSQL wants to see again: serialization failure, deadlock. */
 const AGAIN = new Set(['40001', '40P01']);
 
+/** What the system says of a file. */
+const SYSTEM: Readonly<Record<string, Meaning>> = {
+  ENOSPC: FULL,
+  EDQUOT: FULL,
+  EIO: { code: 'unavailable', text: 'the disk of the database fails' },
+  EROFS: { code: 'unavailable', text: 'the database may not be written' },
+};
+
 const NETWORK = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -93,6 +101,8 @@ function meaningOf(err: unknown, cause: unknown): Meaning {
   const code = codeOf(cause);
   const sqlite = /^SQLITE_[A-Z]+/.exec(code);
   if (sqlite !== null) return SQLITE[sqlite[0]] ?? { code: 'internal', text: '' };
+  const system = SYSTEM[code];
+  if (system !== undefined) return system;
   const postgres = POSTGRES[code] ?? POSTGRES[code.slice(0, 2)];
   if (code.length === 5 && postgres !== undefined) return postgres;
   if (NETWORK.has(code) || isLostConnection(err, cause)) return LOST;

@@ -18,13 +18,17 @@ export interface Table<N extends TableName> {
 export type Tables = { readonly [N in TableName]: Table<N> };
 
 /**
- * A write is on disk (WAL, synchronous=FULL; or committed by PostgreSQL) when
- * its promise resolves. Writes run one after the other in one lane.
+ * A write is on disk (SQLite's log has been synced, or PostgreSQL has
+ * committed) when its promise resolves. Writes run one after the other in one lane.
  */
 export interface Database {
   readonly dialect: 'sqlite' | 'postgres';
   readonly tables: Tables;
-  /** All or nothing. `work` must use the tables it is given, and nothing slow. */
+  /**
+   * All or nothing. `work` must use the tables it is given, and nothing slow.
+   * It may be run again when PostgreSQL could not serialise it. A statement
+   * that failed fails the transaction, also when `work` goes on after it.
+   */
   transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
