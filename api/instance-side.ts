@@ -16,6 +16,7 @@ import type { InstanceParts } from './instances/parts.ts';
 import { Powers } from './instances/power.ts';
 import { autostart, recoverInstances } from './instances/recovery.ts';
 import { instanceIdmap, rootSteps } from './instances/root-plan.ts';
+import { finishRenames } from './instances/rename.ts';
 import { LxcRuntime } from './instances/runtime.ts';
 import type { RuntimeParts } from './instances/runtime-parts.ts';
 import { stopForShutdown } from './instances/host-shutdown.ts';
@@ -92,11 +93,18 @@ export function buildInstanceSide(given: InstanceSideParts): InstanceSide {
     changes: new StateChanges(parts),
     files,
     exec: { ...parts, searchExtras: searchExtras(runtime, files) },
-    recover: (rows) =>
-      recoverInstances(runtimeParts, rows, {
-        undoCreate: (row) => undoCreate(parts, row),
-        finishDelete: (row) => finishDelete(parts, row),
-      }),
+    recover: async (rows) => {
+      // First: the volume of a half renamed instance still has its old name, which no row speaks of.
+      await finishRenames(parts);
+      return recoverInstances(
+        runtimeParts,
+        rows.map((row) => given.store.byId(row.id)),
+        {
+          undoCreate: (row) => undoCreate(parts, row),
+          finishDelete: (row) => finishDelete(parts, row),
+        },
+      );
+    },
     autostart: (ids) => autostart(runtimeParts, runtime, ids, given.signal),
     stopForShutdown: (id) => lanes.run(id, () => stopForShutdown(runtimeParts, id)),
   };
