@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFault } from '../../../../process/fault.ts';
-import { chooseIpv4, validateAddresses, validateFilters } from '../../../../api/network/nic-addresses.ts';import type { ManagedNetwork } from '../../../../api/network/types.ts';
+import { chooseIpv4, validateAddresses, validateFilters } from '../../../../api/network/nic-addresses.ts';
+import type { ManagedNetwork } from '../../../../api/network/types.ts';
 
 const NETWORK: ManagedNetwork = {
   name: 'br0',
