@@ -2,7 +2,10 @@
  * One real container of busybox for the tests of exec, console and files: no
  * network, no pool, no database. Everything is in a scratch folder.
  */
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IdExtent, Step } from '../../native/steps.ts';
@@ -55,6 +58,43 @@ async function fillRoot(rootfs: string): Promise<void> {
   await copyFile(BUSYBOX, join(rootfs, 'bin', 'busybox'));
   for (const applet of APPLETS) await symlink('busybox', join(rootfs, 'bin', applet));
   await writeFile(join(rootfs, 'etc', 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
+}
+
+/** What a command in the container writes to its standard output; its standard error is that of the test. */
+export async function outputOf(
+  native: Native,
+  container: TinyContainer,
+  argv: readonly string[],
+  uid = 0,
+): Promise<string> {
+  const pipe = native.pipe();
+  const nothing = openSync('/dev/null', 'r+');
+  const output = new Socket({ fd: pipe.read, readable: true, writable: false });
+  const chunks: Buffer[] = [];
+  output.on('data', (chunk: Buffer) => chunks.push(chunk));
+  const ended = once(output, 'close');
+  const command = native.exec({
+    lxcPath: container.paths.lxc,
+    name: container.name,
+    configFile: join(container.paths.log, container.name, 'lxc.conf'),
+    argv,
+    env: { PATH: '/bin', HOME: '/root' },
+    uid,
+    gid: uid,
+    cwd: '/',
+    stdio: [nothing, pipe.write, 2],
+    sealed: false,
+    killWithDaemon: true,
+  });
+  try {
+    await command.started;
+  } finally {
+    native.closeFd(pipe.write);
+    closeSync(nothing);
+  }
+  await command.exited;
+  await ended;
+  return Buffer.concat(chunks).toString();
 }
 
 interface TinyFacts {
