@@ -21,10 +21,13 @@ import { instanceLogRoutes } from './routes/instance-logs.ts';
 import { instanceMetadataRoutes } from './routes/instance-metadata.ts';
 import { instanceStateRoutes } from './routes/instance-state.ts';
 import { instanceRoutes } from './routes/instances.ts';
+import type { MetricsRouteParts } from './routes/metrics.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { networkRoutes } from './routes/networks.ts';
 import { operationRoutes, operationWebSockets } from './routes/operations.ts';
 import { profileRoutes } from './routes/profiles.ts';
 import { projectRoutes } from './routes/projects.ts';
+import { resourcesRoutes } from './routes/resources.ts';
 import type { RootRouteParts } from './routes/root.ts';
 import { rootRoutes } from './routes/root.ts';
 import { storageVolumeRoutes } from './routes/storage-volumes.ts';
@@ -46,6 +49,7 @@ export interface RouteParts {
   readonly networks: NetworkAdmin;
   readonly warnings: WarningAdmin;
   readonly instances: InstanceSide;
+  readonly metrics: MetricsRouteParts;
 }
 
 export function allRoutes(parts: RouteParts): Route[] {
@@ -62,6 +66,8 @@ export function allRoutes(parts: RouteParts): Route[] {
     ...storageRoutes(parts.pools),
     ...storageVolumeRoutes(parts.pools),
     ...networkRoutes(parts.networks),
+    ...resourcesRoutes(),
+    ...metricsRoutes(parts.metrics),
     ...warningRoutes({ warnings: parts.warnings, events }),
     ...instanceRoutes({ parts: instances.parts, changes: instances.changes }),
     ...instanceStateRoutes(instances.parts, instances.changes),

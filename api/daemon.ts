@@ -18,6 +18,7 @@ import { TrustStore } from './certificates/trust-store.ts';
 import { openDatabase } from './db/database.ts';
 import type { Database } from './db/store.ts';
 import { Events } from './events/events.ts';
+import { openGuestApi } from './guest/guest-api.ts';
 import type { HttpService } from './http/app.ts';
 import { createHttp } from './http/app.ts';
 import { Callers } from './http/callers.ts';
@@ -31,6 +32,8 @@ import { readHostFacts } from './instances/host.ts';
 import { Powers } from './instances/power.ts';
 import { profileHooks } from './instances/profile-hooks.ts';
 import { openInstanceStore } from './instances/store.ts';
+import { openMetrics } from './metrics/metrics.ts';
+import type { MetricsSource } from './metrics/metrics.ts';
 import { openNetworks } from './network/networks.ts';
 import { nicReservations } from './network/reservations.ts';
 import { openOperations } from './operations/operations.ts';
@@ -127,6 +130,7 @@ async function build(
       const unfinished = await operations.settle(STOP_DEADLINE_MS);
       if (unfinished.length > 0) log.warn('operations were cut off', { operations: unfinished });
       await listeners.close(1_000);
+      await sides.guest.close();
       await sides.instances.files.closeAll();
       await Promise.all(work);
       await database.close();
@@ -225,9 +229,10 @@ async function openSides(parts: Common & { readonly signal: AbortSignal }) {
     profileExists: (project, name) => profileStore.list(project).some((row) => row.name === name),
     serverVersion: SPOKEN_VERSION,
   });
-  const guestSocketDir = null;
+  const guestSocketDir = `${paths.state}/devlxd`;
   const instances = buildInstanceSide({ ...parts, powers, images, pools, networks, host, guestSocketDir });
-  return { host, powers, networks, pools, images, instances };
+  const guest = await openGuestApi({ ...instances.parts });
+  return { host, powers, networks, pools, images, instances, guest };
 }
 
 type Sides = Awaited<ReturnType<typeof openSides>>;
@@ -275,6 +280,10 @@ async function openHttp(
     },
     profiles,
     projects,
+    metrics: {
+      metrics: openMetrics({ native: parts.native, layout: parts.host, source: metricsSource(parts), log }),
+      serverConfig,
+    },
   };
   const http = createHttp({
     log,
@@ -293,6 +302,21 @@ async function openHttp(
     http.dropCertificate(der);
   });
   return { http, listeners };
+}
+
+/** What the metrics tell of, from memory. */
+function metricsSource({ store, powers, operations, warnings }: Common & Sides): MetricsSource {
+  return {
+    instances: (project) =>
+      store.list(project ?? undefined).flatMap((row) => {
+        const running = powers.running(row.id);
+        return running === null
+          ? []
+          : [{ project: row.project, name: row.name, initPid: running.initPid, cgroup: running.cgroup }];
+      }),
+    runningOperations: () => operations.list().filter((operation) => !operation.isFinal).length,
+    activeWarnings: () => warnings.countNew(),
+  };
 }
 
 /** At host shutdown: higher boot.stop.priority first, then all of one priority together. */
