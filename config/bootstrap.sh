@@ -170,22 +170,23 @@ sqlite_loads() {
 	node -e 'new (require("better-sqlite3"))(":memory:").close()' >/dev/null 2>&1
 }
 
-# npm drops an optional package whose build fails without a word; here its words reach the log.
-sqlite_driver() {
-	local version
-	version=$(node -p 'require("./package.json").optionalDependencies["better-sqlite3"]')
-	npm install --no-save --no-audit --no-fund --foreground-scripts "better-sqlite3@$version"
-	npm rebuild --foreground-scripts better-sqlite3
-	sqlite_loads
-}
-
+# Install scripts stay off: the one that matters is the SQLite driver's, and it is
+# run here, first as a download and else as a build, so that its failure is seen.
 npm_packages() {
 	if [ node_modules/.package-lock.json -nt package-lock.json ]; then
 		say "-> npm packages: up to date"
 	else
-		step "npm packages" npm ci --no-audit --no-fund
+		step "npm packages" npm ci --ignore-scripts --no-audit --no-fund
 		touch node_modules/.package-lock.json
 	fi
+	sqlite_loads || sqlite_download || say "   no built SQLite driver can be downloaded; it is compiled below"
+}
+
+sqlite_download() {
+	(
+		cd node_modules/better-sqlite3
+		timeout 60 node ../prebuild-install/bin.js
+	) >>"$log" 2>&1 && sqlite_loads
 }
 
 # --- our own parts -----------------------------------------------------------
@@ -210,10 +211,29 @@ typescript() {
 	fi
 }
 
-# The script of native/ knows by itself what is up to date.
-native() {
-	step "native parts" npm run --silent build:native
-	sqlite_loads || step "the SQLite driver, for this Node" sqlite_driver
+# The script of native/ knows by itself what is up to date. A driver that was
+# built for another Node counts as missing.
+build_native() {
+	sqlite_loads || rm -rf node_modules/better-sqlite3/build
+	npm run --silent build:native
+	sqlite_loads
+}
+
+# Compiling C and compiling TypeScript do not need each other: two processors, two jobs.
+own_parts() {
+	local started=$EPOCHREALTIME other=$log.native
+	build_native >"$other" 2>&1 </dev/null &
+	local job=$!
+	trap 'kill "$job" 2>/dev/null || true' EXIT
+	typescript
+	say "-> native parts and SQLite driver (begun beside TypeScript) ..."
+	if ! wait "$job"; then
+		say "   failed after $(since "$started") s; the last lines of $PWD/$other:"
+		tail -n 30 "$other" | sed 's/^/   | /'
+		die "could not finish: native parts"
+	fi
+	trap - EXIT
+	say "   done in $(since "$started") s"
 }
 
 # --- in order ----------------------------------------------------------------
@@ -227,6 +247,5 @@ started=$EPOCHREALTIME
 system_packages
 node_headers
 npm_packages
-typescript
-native
+own_parts
 say "-> ready to run after $(since "$started") s"

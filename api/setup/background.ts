@@ -7,6 +7,7 @@ import type { DaemonConfig } from '../../config/load.ts';
 import { programEnvironment } from '../../config/environment.ts';
 import { DEFAULT_STATE } from '../../config/options/daemon.ts';
 import { findProgram } from '../../config/packages.ts';
+import { PROGRAM_ROOT } from '../../config/root.ts';
 import { Fault } from '../../process/fault.ts';
 import { runTool } from '../tools.ts';
 import { RestClient } from './rest-client.ts';
@@ -84,14 +85,14 @@ export function hasUnit(config: DaemonConfig): boolean {
  * Starts a program in a session of its own, its output appended to `logFile`;
  * it outlives this one. Returns its process id.
  */
-export async function startBackground(argv: readonly string[], logFile: string): Promise<number> {
+export async function startBackground(argv: readonly string[], logFile: string, cwd = '/'): Promise<number> {
   await mkdir(dirname(logFile), { recursive: true });
   const { stdout } = await runTool(
     'sh',
     ['-c', 'setsid "$@" </dev/null >>"$0" 2>&1 & echo $!', logFile, ...argv],
     {
       env: programEnvironment(),
-      cwd: '/',
+      cwd,
     },
   );
   return Number(stdout.trim());
@@ -128,7 +129,8 @@ export async function startDaemon(config: DaemonConfig, signal?: AbortSignal): P
     config.api.socketGroup,
     ...configFile,
   ];
-  const pid = await startBackground(argv, log);
+  // Run from its sources, the program finds its loader from its own folder.
+  const pid = await startBackground(argv, log, process.execArgv.length > 0 ? PROGRAM_ROOT : '/');
   await mkdir(config.paths.run, { recursive: true });
   await writeFile(pidFile(config), `${String(pid)}\n`);
   return until(

@@ -7,6 +7,7 @@ import { DEFAULT_STATE } from '../../config/options/daemon.ts';
 import { Fault } from '../../process/fault.ts';
 import * as background from './background.ts';
 import { Progress } from './progress.ts';
+import type { RestClient } from './rest-client.ts';
 import * as takeDown from './take-down.ts';
 import { needRoot } from './up.ts';
 
@@ -14,12 +15,11 @@ export const DOWN_HELP = `Usage: slipway down [options]
 
 Stops all containers and the daemon, and removes the bridges with their DHCP
 servers and firewall rules. Containers, images and settings stay on disk:
-"slipway up" starts the daemon again. Must be run as root.
+"slipway up" starts the daemon again, and that what ran. Must be run as root.
 
   --purge             remove all data too: containers, images, pools, logs
   --containers        stop the containers and the daemon, leave the networks; the
                       daemon's next start brings back what ran (for shutdown)
-  --timeout SECONDS   time a container has to stop by itself (default 30)
   --state-dir DIR     of the daemon (default $SLIPWAY_DIR or ${DEFAULT_STATE})
   --config-file FILE  of the daemon
 `;
@@ -28,7 +28,6 @@ interface Wish {
   readonly config: DaemonConfig;
   readonly purge: boolean;
   readonly containersOnly: boolean;
-  readonly timeoutS: number;
 }
 
 export async function runDown(argv: readonly string[]): Promise<number> {
@@ -58,20 +57,15 @@ function parseWish(argv: readonly string[]): Wish {
         options: {
           purge: { type: 'boolean', default: false },
           containers: { type: 'boolean', default: false },
-          timeout: { type: 'string', default: '30' },
           'state-dir': { type: 'string' },
           'config-file': { type: 'string' },
         },
       }).values,
   );
-  if (!/^\d+$/.test(flags.timeout)) {
-    throw new Fault('bad_request', `--timeout "${flags.timeout}" is not a number of seconds`);
-  }
   return {
     config: loadDaemonConfig({ configFile: flags['config-file'], stateDir: flags['state-dir'] }),
     purge: flags.purge,
     containersOnly: flags.containers,
-    timeoutS: Number(flags.timeout),
   };
 }
 
@@ -82,7 +76,7 @@ async function endContainers(wish: Wish, progress: Progress, signal: AbortSignal
     progress.line('no daemon answers: nothing to stop');
     return;
   }
-  await progress.step('containers and daemon', () => takeDown.powerDown(pid));
+  await progress.step('containers and daemon', () => takeDown.endDaemon(wish.config, pid));
 }
 
 async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
@@ -99,18 +93,14 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
       background.startDaemon(config, signal),
     );
   }
-  await progress.step('containers', async (report) => {
-    const count = await takeDown.stopInstances(client, wish.timeoutS, signal);
-    report.result(count === 0 ? 'none was running' : `${String(count)} stopped`);
-  });
   const bridges = await takeDown.managedBridges(client, signal);
-  if (wish.purge) {
-    await progress.step('containers, images, networks and pools', () =>
-      takeDown.deleteEverything(client, signal),
-    );
-  }
+  if (wish.purge) await deleteData(client, progress, signal);
   const last = pid;
-  await progress.step('daemon', () => takeDown.stopDaemon(config, last));
+  await progress.step('containers and daemon', async (report) => {
+    const count = await takeDown.countRunning(client, signal);
+    await takeDown.endDaemon(config, last);
+    report.result(count === 0 ? 'stopped' : `${String(count)} containers and the daemon stopped`);
+  });
   await progress.step('networks', async (report) => {
     await takeDown.removeBridges(config, bridges);
     report.result(bridges.length === 0 ? 'none' : `${bridges.join(', ')} removed`);
@@ -125,8 +115,20 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
       report.result('removed');
     });
   } else {
-    progress.line(`data stay in ${config.paths.state}; slipway up starts it again, --purge removes them`);
+    progress.line(
+      `data stay in ${config.paths.state}; "slipway up" brings back what ran, --purge removes them`,
+    );
   }
+}
+
+async function deleteData(client: RestClient, progress: Progress, signal: AbortSignal): Promise<void> {
+  await progress.step('containers, images, networks and pools', async (report) => {
+    report.detail('stopping');
+    await takeDown.killInstances(client, signal);
+    report.detail('deleting');
+    await takeDown.deleteEverything(client, signal);
+    report.result('deleted');
+  });
 }
 
 function hasState(config: DaemonConfig): boolean {

@@ -35,6 +35,8 @@ export class Progress {
   constructor(out: Terminal) {
     this.out = out;
     this.live = out.isTTY === true;
+    // Whoever read along (head, less) has left: the work goes on without a word.
+    out.on('error', () => undefined);
   }
 
   /** Runs one step and tells of its start, its course, its end and its time. */

@@ -3,14 +3,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DaemonConfig } from '../../config/load.ts';
-import { describeChain, Fault, isFault } from '../../process/fault.ts';
+import { describeChain, Fault } from '../../process/fault.ts';
 import { removalOf, TABLE } from '../network/bridge-rules.ts';
 import { runTool } from '../tools.ts';
 import * as background from './background.ts';
 import type { RestClient } from './rest-client.ts';
 
-const DAEMON_END_MS = 60_000;
-const POWER_DOWN_MS = 590_000;
+/** Below the time that systemd gives slipway-containers.service. */
+const END_MS = 590_000;
 
 interface Instance {
   readonly name: string;
@@ -31,26 +31,19 @@ function urlOf(instance: Instance, tail = ''): string {
   return `/1.0/instances/${encodeURIComponent(instance.name)}${tail}?project=${encodeURIComponent(instance.project)}`;
 }
 
-/** Stops every instance, by force those that do not stop in `timeoutS` seconds. Returns how many there were to stop. */
-export async function stopInstances(
-  client: RestClient,
-  timeoutS: number,
-  signal: AbortSignal,
-): Promise<number> {
-  const all = await listOf<Instance>(client, '/1.0/instances?recursion=1&all-projects=true', signal);
-  const running = all.filter((instance) => instance.status !== 'Stopped');
-  const stopOne = async (instance: Instance): Promise<void> => {
-    const path = urlOf(instance, '/state');
-    const ask = { action: 'stop', timeout: timeoutS, force: instance.status !== 'Running' };
-    try {
-      await client.change('PUT', path, ask, signal);
-    } catch (err) {
-      if (!isFault(err, 'tool_failed')) throw err;
-      await client.change('PUT', path, { ...ask, force: true }, signal);
-    }
-  };
-  await Promise.all(running.map(stopOne));
-  return running.length;
+async function allInstances(client: RestClient, signal: AbortSignal): Promise<Instance[]> {
+  return listOf<Instance>(client, '/1.0/instances?recursion=1&all-projects=true', signal);
+}
+
+export async function countRunning(client: RestClient, signal: AbortSignal): Promise<number> {
+  return (await allInstances(client, signal)).filter((instance) => instance.status !== 'Stopped').length;
+}
+
+/** Stops every instance by force. */
+export async function killInstances(client: RestClient, signal: AbortSignal): Promise<void> {
+  const running = (await allInstances(client, signal)).filter((instance) => instance.status !== 'Stopped');
+  const ask = { action: 'stop', timeout: -1, force: true };
+  await Promise.all(running.map((instance) => client.change('PUT', urlOf(instance, '/state'), ask, signal)));
 }
 
 /** Names of the bridges that the daemon has made. */
@@ -89,27 +82,20 @@ export async function deleteEverything(client: RestClient, signal: AbortSignal):
   }
 }
 
-/** Ends the daemon and waits until it is gone. */
-export async function stopDaemon(config: DaemonConfig, pid: number): Promise<void> {
+/**
+ * Asks the daemon to stop its containers, each in its own time, to remember
+ * that they ran, and to end; waits until it is gone.
+ */
+export async function endDaemon(config: DaemonConfig, pid: number): Promise<void> {
+  // Sent to the process itself: systemd's own stop signal would leave the containers running.
+  process.kill(pid, 'SIGPWR');
+  await background.until(`the daemon (process ${String(pid)}) stops its containers and ends`, END_MS, () =>
+    background.isAlive(pid) ? null : true,
+  );
   if (background.hasUnit(config)) {
     await runTool('systemctl', ['stop', 'slipway.socket', 'slipway.service'], { timeoutMs: 600_000 });
-  } else {
-    process.kill(pid, 'SIGTERM');
-    await background.until(`the daemon (process ${String(pid)}) ends`, DAEMON_END_MS, () =>
-      background.isAlive(pid) ? null : true,
-    );
   }
   await rm(background.pidFile(config), { force: true });
-}
-
-/** Asks the daemon to stop its containers, each in its own time, and to end. */
-export async function powerDown(pid: number): Promise<void> {
-  process.kill(pid, 'SIGPWR');
-  await background.until(
-    `the daemon (process ${String(pid)}) stops its containers and ends`,
-    POWER_DOWN_MS,
-    () => (background.isAlive(pid) ? null : true),
-  );
 }
 
 /** Removes bridges with their rules and DHCP servers. Harmless when they are gone. */
