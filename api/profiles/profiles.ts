@@ -113,7 +113,8 @@ export class Profiles {
       this.get(key);
       refuseDefault(key, 'deleted');
       await this.parts.store.remove(key, () => {
-        if (this.parts.instances.isProfileUsed(key)) throw new Fault('bad_request', 'Profile is currently in use');
+        if (this.parts.instances.isProfileUsed(key))
+          throw new Fault('bad_request', 'Profile is currently in use');
       });
       this.tell('profile-deleted', key, requestor);
     });

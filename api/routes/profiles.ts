@@ -15,7 +15,12 @@ const LIST = '/1.0/profiles';
 const ONE = '/1.0/profiles/{name}';
 
 export function profileRoutes(profiles: Profiles): Route[] {
-  const access = 'project';
+  return [...listRoutes(profiles), ...oneRoutes(profiles)];
+}
+
+const access = 'project';
+
+function listRoutes(profiles: Profiles): Route[] {
   return [
     {
       method: 'GET',
@@ -33,6 +38,11 @@ export function profileRoutes(profiles: Profiles): Route[] {
       body: profilesPost,
       handle: (call) => create(profiles, call),
     },
+  ];
+}
+
+function oneRoutes(profiles: Profiles): Route[] {
+  return [
     {
       method: 'GET',
       path: ONE,

@@ -27,7 +27,10 @@ export interface ProjectRouteParts {
 }
 
 export function projectRoutes(parts: ProjectRouteParts): Route[] {
-  const { projects } = parts;
+  return [...listRoutes(parts.projects), ...oneRoutes(parts)];
+}
+
+function listRoutes(projects: Projects): Route[] {
   return [
     {
       method: 'GET',
@@ -45,6 +48,12 @@ export function projectRoutes(parts: ProjectRouteParts): Route[] {
       body: projectsPost,
       handle: (call) => create(projects, call),
     },
+  ];
+}
+
+function oneRoutes(parts: ProjectRouteParts): Route[] {
+  const { projects } = parts;
+  return [
     {
       method: 'GET',
       path: ONE,

@@ -32,8 +32,8 @@ class Memory implements MemoryDatabase {
   /** Set inside the work of a transaction: using the outer tables there would wait for ever. */
   private readonly inTransaction = new AsyncLocalStorage<true>();
   private fault: Fault | null = null;
-  /** The first write of the transaction that failed: it cannot be committed any more. */
-  private failed: unknown = undefined;
+  /** Writes of the transaction that failed: it cannot be committed any more. */
+  private readonly failed: Fault[] = [];
   private closed = false;
 
   constructor() {
@@ -48,11 +48,12 @@ class Memory implements MemoryDatabase {
 
   transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     return this.inLane(async () => {
-      this.failed = undefined;
+      this.failed.length = 0;
       const saved = Object.values(this.content).map((content) => content.save());
       try {
         const result = await this.inTransaction.run(true, () => work(this.inner));
-        if (this.failed !== undefined) throw this.failed;
+        const [failed] = this.failed;
+        if (failed !== undefined) throw failed;
         return result;
       } catch (err) {
         for (const restore of saved) restore();
@@ -79,7 +80,7 @@ class Memory implements MemoryDatabase {
     try {
       act();
     } catch (err) {
-      if (!isFault(err, 'not_found')) this.failed ??= err;
+      if (isFault(err) && err.code !== 'not_found') this.failed.push(err);
       throw err;
     }
     this.writes += 1;
