@@ -46,7 +46,15 @@ export function makeServer(handlers: Handlers, log: Log, limits: ServerLimits, t
   server.on('upgrade', (req, socket, head) => {
     handlers.upgrade(req, socket, head);
   });
-  server.on('clientError', refuseBytes);
+  const secured = new WeakSet<Duplex>();
+  server.on('secureConnection', (socket: Duplex) => {
+    secured.add(socket);
+  });
+  server.on('clientError', (err, socket) => {
+    // A failed handshake comes here too: there is nothing an answer could be sent through.
+    if (tls === undefined || secured.has(socket)) refuseBytes(err, socket);
+    else socket.destroy();
+  });
   server.on('tlsClientError', (err: Error) => {
     log.debug('TLS handshake failed', { error: err });
   });

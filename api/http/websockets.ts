@@ -120,7 +120,7 @@ export class WebSocketSide {
     res.assignSocket(socket);
     res.on('finish', () => {
       res.detachSocket(socket);
-      endSoon(socket, '');
+      socket.destroySoon();
     });
     this.parts.handle(req, res);
   }
@@ -175,7 +175,9 @@ export function writeRawError(socket: Duplex, status: number, text: string): voi
 
 /** Ends our side, and the connection when the client does not end its own. */
 function endSoon(socket: Duplex, last: string): void {
-  socket.end(last, () => {
-    setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  socket.end(last);
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => {
+    clearTimeout(timer);
   });
 }
