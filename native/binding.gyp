@@ -28,6 +28,7 @@
       'helper/idmap.c',
       'helper/json.c',
       'helper/launcher.c',
+      'helper/leftovers.c',
       'helper/liblxc.c',
       'helper/mounts.c',
       'helper/plan.c',

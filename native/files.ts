@@ -136,7 +136,13 @@ class HelperFiles implements FileSession {
     target: string,
     options: { readonly uid: number; readonly gid: number },
   ): Promise<void> {
-    await this.request('make link', path, ['symlink', path, target, String(options.uid), String(options.gid)]);
+    await this.request('make link', path, [
+      'symlink',
+      path,
+      target,
+      String(options.uid),
+      String(options.gid),
+    ]);
   }
 
   async remove(path: string): Promise<void> {
@@ -181,14 +187,10 @@ class HelperFiles implements FileSession {
   private async takeOver(path: string, held: number, flags: number): Promise<number> {
     try {
       return await new Promise<number>((resolve, reject) => {
-        open(
-          `/proc/${String(this.pid)}/fd/${String(held)}`,
-          flags | constants.O_NONBLOCK,
-          (err, fd) => {
-            if (err === null) resolve(fd);
-            else reject(fileFault(`open ${path}`, Math.abs(err.errno ?? 0)));
-          },
-        );
+        open(`/proc/${String(this.pid)}/fd/${String(held)}`, flags | constants.O_NONBLOCK, (err, fd) => {
+          if (err === null) resolve(fd);
+          else reject(fileFault(`open ${path}`, Math.abs(err.errno ?? 0)));
+        });
       });
     } finally {
       await this.request('close', path, ['close', String(held)]).catch(() => undefined);

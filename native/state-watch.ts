@@ -53,8 +53,10 @@ export class StateWatch {
     const following = this.follow(registered);
     try {
       await Promise.race([first, following]);
-      if (this.abort.signal.aborted) throw this.abort.signal.reason;
+      this.abort.signal.throwIfAborted();
     } catch (err) {
+      // What was interrupted says no more than that; the reason is the signal's.
+      this.abort.signal.throwIfAborted();
       this.close();
       throw err;
     } finally {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "leftovers.h"
 #include "liblxc.h"
 
 static int start(struct run *run, struct lxc_container *c)
@@ -48,5 +49,7 @@ int cmd_start(struct run *run, int argc, char **argv)
 		return ret;
 	ret = start(run, c);
 	liblxc_close(c);
+	if (ret < 0)
+		leftovers_remove(argv[2]);
 	return ret;
 }
