@@ -171,8 +171,8 @@ async function resizeRoot(
   const volume = { project: next.row.project, instance: next.row.name };
   const isStopped = parts.runtime.status(next.row.id) === 'Stopped';
   try {
-    undo.add('give the root disk its old size', () => pool.resize(volume, oldSize));
     await pool.resize(volume, newSize);
+    undo.add('give the root disk its old size', () => pool.resize(volume, oldSize));
     return isPending ? { [key]: null } : {};
   } catch (err) {
     if (isStopped || !isFault(err, 'bad_request')) throw err;
