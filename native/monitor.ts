@@ -46,12 +46,16 @@ export class CommandSocket implements Monitor {
 
   async state(): Promise<ContainerState> {
     const answer = await this.ask(COMMAND.state, NO_DATA);
-    return answer === null ? 'STOPPED' : decodeState(answer.value);
+    if (answer === null) return 'STOPPED';
+    this.refuseErrors(answer, 'state');
+    return decodeState(answer.value);
   }
 
   async initPid(): Promise<number> {
     const answer = await this.ask(COMMAND.initPid, NO_DATA);
-    return answer === null || answer.value < 0 ? 0 : answer.value;
+    if (answer === null) return 0;
+    this.refuseErrors(answer, 'process id');
+    return Math.max(answer.value, 0);
   }
 
   async cgroupPath(controller: string): Promise<string> {

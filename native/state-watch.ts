@@ -22,7 +22,7 @@ const MESSAGE_STATE = 260;
 const RETRY_MS = 20;
 
 /** How one registration went on. */
-type Outcome = { readonly state: ContainerState } | 'stopped' | 'closed';
+type Outcome = { readonly state: ContainerState } | 'stopped' | 'refused' | 'closed';
 
 export class StateWatch {
   private readonly binding: Binding;
@@ -78,6 +78,10 @@ export class StateWatch {
         this.onState('STOPPED');
         return;
       }
+      if (outcome === 'refused') {
+        await sleep(RETRY_MS, undefined, { signal: this.abort.signal, ref: false });
+        continue;
+      }
       this.last = outcome.state;
       this.onState(outcome.state);
     }
@@ -102,6 +106,7 @@ export class StateWatch {
     });
     return new Promise((resolve) => {
       let seen = Buffer.alloc(0);
+      let isRegistered = false;
       const done = (outcome: Outcome): void => {
         resolve(outcome);
         socket.destroy();
@@ -113,8 +118,9 @@ export class StateWatch {
         if (present >= 0 && present < STATES.length) {
           done({ state: decodeState(present) });
         } else if (present < 0) {
-          done('stopped');
+          done('refused');
         } else {
+          isRegistered = true;
           registered();
           if (seen.length < HEAD_BYTES + MESSAGE_BYTES) return;
           done({ state: decodeState(seen.readInt32LE(HEAD_BYTES + MESSAGE_STATE)) });
@@ -122,7 +128,9 @@ export class StateWatch {
       });
       socket.on('error', () => undefined);
       socket.on('close', () => {
-        done(this.abort.signal.aborted ? 'closed' : 'stopped');
+        // Without a registration it says nothing: the next connect finds out.
+        if (this.abort.signal.aborted) done('closed');
+        else done(isRegistered ? 'stopped' : 'refused');
       });
       socket.write(encodeCommand(COMMAND.addStateClient, flags));
     });

@@ -79,8 +79,8 @@ static int unix_address(struct sockaddr_un *address, const char *name,
 int system_connect(const char *name, size_t len)
 {
 	struct sockaddr_un address;
+	int fd, one = 1, ret;
 	socklen_t size;
-	int fd, ret;
 
 	ret = unix_address(&address, name, len, &size);
 	if (ret < 0)
@@ -88,7 +88,13 @@ int system_connect(const char *name, size_t len)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&address, size) < 0) {
+	/*
+	 * liblxc refuses a message without credentials. It asks for them when
+	 * it has accepted, which may be after we have sent; with the option on
+	 * our side the kernel adds them whenever we send.
+	 */
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, size) < 0) {
 		ret = -errno;
 		close(fd);
 		return ret;
