@@ -20,14 +20,11 @@ function nameOf(call: Call): string {
   return call.params['name'] ?? '';
 }
 
-/**
- * Differs: LXD lets a restricted certificate change networks of its projects;
- * here only administrators may, for raw.dnsmasq can run programs as root.
- */
 export function networkRoutes(networks: NetworkAdmin): Route[] {
-  const checkEtag = async (call: Call): Promise<void> => {
-    call.checkEtag(networks.etagParts(await networks.get(nameOf(call))));
-  };
+  return [...readingRoutes(networks), ...changingRoutes(networks), ...renamingRoutes(networks)];
+}
+
+function readingRoutes(networks: NetworkAdmin): Route[] {
   return [
     {
       method: 'GET',
@@ -43,6 +40,45 @@ export function networkRoutes(networks: NetworkAdmin): Route[] {
       },
     },
     {
+      method: 'GET',
+      path: ONE,
+      access: 'project',
+      summary: 'Shows a network',
+      answer: network,
+      handle: async (call) => {
+        const one = await networks.get(nameOf(call));
+        return answers.sync(one, networks.etagParts(one));
+      },
+    },
+    {
+      method: 'GET',
+      path: `${ONE}/state`,
+      access: 'project',
+      summary: 'Shows addresses and counters of a network or interface',
+      answer: networkState,
+      handle: async (call) => answers.sync(await networks.state(nameOf(call))),
+    },
+    {
+      method: 'GET',
+      path: `${ONE}/leases`,
+      access: 'project',
+      summary: "Lists the addresses of the project's guests on a network",
+      answer: networkLeases,
+      handle: async (call) => answers.sync(await networks.leases(nameOf(call), call.project)),
+    },
+  ];
+}
+
+/**
+ * Differs: LXD lets a restricted certificate change networks of its projects;
+ * here only administrators may, for raw.dnsmasq can run programs as root.
+ */
+function changingRoutes(networks: NetworkAdmin): Route[] {
+  const checkEtag = async (call: Call): Promise<void> => {
+    call.checkEtag(networks.etagParts(await networks.get(nameOf(call))));
+  };
+  return [
+    {
       method: 'POST',
       path: PATH,
       access: 'admin',
@@ -52,17 +88,6 @@ export function networkRoutes(networks: NetworkAdmin): Route[] {
         const body = call.body as NetworksPost; // checked by the schema above
         await networks.create(body, call.caller.requestor);
         return answers.created(`${PATH}/${encodeURIComponent(body.name)}`);
-      },
-    },
-    {
-      method: 'GET',
-      path: ONE,
-      access: 'project',
-      summary: 'Shows a network',
-      answer: network,
-      handle: async (call) => {
-        const one = await networks.get(nameOf(call));
-        return answers.sync(one, networks.etagParts(one));
       },
     },
     {
@@ -89,6 +114,11 @@ export function networkRoutes(networks: NetworkAdmin): Route[] {
         return answers.empty();
       },
     },
+  ];
+}
+
+function renamingRoutes(networks: NetworkAdmin): Route[] {
+  return [
     {
       method: 'POST',
       path: ONE,
@@ -110,22 +140,6 @@ export function networkRoutes(networks: NetworkAdmin): Route[] {
         await networks.remove(nameOf(call), call.caller.requestor);
         return answers.empty();
       },
-    },
-    {
-      method: 'GET',
-      path: `${ONE}/state`,
-      access: 'project',
-      summary: 'Shows addresses and counters of a network or interface',
-      answer: networkState,
-      handle: async (call) => answers.sync(await networks.state(nameOf(call))),
-    },
-    {
-      method: 'GET',
-      path: `${ONE}/leases`,
-      access: 'project',
-      summary: "Lists the addresses of the project's guests on a network",
-      answer: networkLeases,
-      handle: async (call) => answers.sync(await networks.leases(nameOf(call), call.project)),
     },
   ];
 }

@@ -130,7 +130,7 @@ test('a bridge made without addresses gets free ones, NAT, DHCP and a fixed MAC'
   assert.match(link.hwaddr, /^00:16:3e:/);
   assert.equal(link.state, 'up');
   assert.equal(link.bridge?.stp, false);
-  assert.equal(link.bridge?.forward_delay, 1500);
+  assert.equal(link.bridge.forward_delay, 1500);
   assert.ok(
     link.addresses.some((one) => one.address === (view.config['ipv4.address'] ?? '').replace('/24', '')),
   );

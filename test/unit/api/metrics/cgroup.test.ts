@@ -105,7 +105,7 @@ test('details of v1 count the guest’s own cgroups and part the time by CPU', (
   ]);
   assert.equal(details.cpuNs, 131);
   assert.equal(details.memory?.cache, 10);
-  assert.equal(details.memory?.rss, 20);
+  assert.equal(details.memory.rss, 20);
   assert.equal(details.memoryLimit, null);
   assert.equal(details.oomKills, 4);
   assert.deepEqual(details.disks, [

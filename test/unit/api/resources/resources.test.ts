@@ -158,11 +158,11 @@ test('cards and disks are told with their place and, where the host knows them, 
   ]);
   const [disk] = all.storage.disks;
   assert.equal(disk?.id, 'nvme0n1');
-  assert.equal(disk?.model, 'Acme Disk');
-  assert.equal(disk?.serial, 'S1');
-  assert.equal(disk?.size, 4096);
-  assert.equal(disk?.pci_address, '0000:00:04.0');
-  assert.deepEqual(disk?.partitions, [
+  assert.equal(disk.model, 'Acme Disk');
+  assert.equal(disk.serial, 'S1');
+  assert.equal(disk.size, 4096);
+  assert.equal(disk.pci_address, '0000:00:04.0');
+  assert.deepEqual(disk.partitions, [
     { id: 'nvme0n1p1', device: '259:1', read_only: false, size: 2048, partition: 1 },
   ]);
   assert.equal(all.pci.total, 2);
