@@ -10,7 +10,7 @@ import { checkProfileName, replaced } from './definition.ts';
 import type { GivenDefinition, ProfileDefinition } from './definition.ts';
 import { DEFAULT_PROFILE, taken } from './store.ts';
 import type { ProfileStore } from './store.ts';
-import type { ProfileHooks, ProfileKey, ProfiledInstances } from './types.ts';
+import type { ProfileFollower, ProfileHooks, ProfileKey, ProfiledInstances } from './types.ts';
 
 /** Instances that are brought to a changed profile at the same time. */
 const SIDE_BY_SIDE = 8;
@@ -21,6 +21,7 @@ export interface ProfileParts {
   readonly instances: ProfiledInstances;
   readonly hooks: ProfileHooks;
   readonly events: Events;
+  readonly followers?: readonly ProfileFollower[];
 }
 
 interface Failure {
@@ -103,6 +104,7 @@ export class Profiles {
       } catch (err) {
         throw isFault(err, 'already_exists') ? inUse : err;
       }
+      for (const follower of this.followers()) await follower.profileRenamed(key, name);
       this.tell('profile-renamed', { ...key, name }, requestor, { old_name: key.name });
     });
   }
@@ -116,8 +118,13 @@ export class Profiles {
         if (this.parts.instances.isProfileUsed(key))
           throw new Fault('bad_request', 'Profile is currently in use');
       });
+      for (const follower of this.followers()) await follower.profileRemoved(key);
       this.tell('profile-deleted', key, requestor);
     });
+  }
+
+  private followers(): readonly ProfileFollower[] {
+    return this.parts.followers ?? [];
   }
 
   private checkUser(row: InstanceRow, after: ProfileRow): void {

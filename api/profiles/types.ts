@@ -49,3 +49,9 @@ export interface RenameStep {
   write(tables: Tables): Promise<void>;
   done(): void;
 }
+
+/** Something besides instances that names profiles (images). Called after the change is saved. */
+export interface ProfileFollower {
+  profileRenamed(profile: ProfileKey, to: string): Promise<void>;
+  profileRemoved(profile: ProfileKey): Promise<void>;
+}

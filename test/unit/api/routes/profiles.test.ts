@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NEVER } from '../../../../api/db/rows.ts';
-import type { InstanceRow, StringMap } from '../../../../api/db/rows.ts';
+import type { ImageRow, InstanceRow, StringMap } from '../../../../api/db/rows.ts';
 import { Events } from '../../../../api/events/events.ts';
 import { openInstanceStore } from '../../../../api/instances/store.ts';
 import type { Expanded } from '../../../../api/instances/types.ts';
+import { openImageRows } from '../../../../api/images/image-rows.ts';
+import { imageProfiles } from '../../../../api/profiles/image-profiles.ts';
 import { Profiles } from '../../../../api/profiles/profiles.ts';
 import { openProfileStore } from '../../../../api/profiles/store.ts';
 import type { ProfileHooks } from '../../../../api/profiles/types.ts';
@@ -47,8 +49,10 @@ async function opened() {
     heard.push(`${String(action)} ${String(source)}`);
   });
   const hooks = new Hooks();
-  const routes = profileRoutes(new Profiles({ store, projects, instances, hooks, events }));
-  return { database, projects, instances, hooks, heard, routes };
+  const images = await openImageRows(database);
+  const followers = [imageProfiles(images, projects)];
+  const routes = profileRoutes(new Profiles({ store, projects, instances, hooks, events, followers }));
+  return { database, images, projects, instances, hooks, heard, routes };
 }
 
 function instance(name: string, profiles: readonly string[], project = 'default'): InstanceRow {
@@ -200,4 +204,34 @@ test('a project without own profiles shows those of default; its certificates ma
   const put = callRoute(routes, 'PUT', '/1.0/profiles/default?project=p', { caller, body: {} });
   await refusedWith(put, 'forbidden', 'may not change');
   await callRoute(routes, 'PUT', '/1.0/profiles/default?project=p', { body: {} });
+});
+
+test('what an image says of profiles follows a rename and a removal', async () => {
+  const { routes, database, images } = await opened();
+  const row: ImageRow = {
+    project: 'default',
+    fingerprint: 'ab'.repeat(32),
+    filename: '',
+    size: 1,
+    public: false,
+    autoUpdate: false,
+    cached: false,
+    architecture: 'x86_64',
+    properties: {},
+    profiles: ['default', 'p1'],
+    form: 'unified',
+    createdAt: NEVER,
+    expiresAt: NEVER,
+    uploadedAt: NEVER,
+    lastUsedAt: NEVER,
+  };
+  await database.tables.images.insert(row);
+  await images.load();
+  const named = () => images.all().map((image) => image.profiles);
+  await callRoute(routes, 'POST', '/1.0/profiles', { body: { name: 'p1' } });
+  await callRoute(routes, 'POST', '/1.0/profiles/p1', { body: { name: 'p2' } });
+  assert.deepEqual(named(), [['default', 'p2']]);
+  await callRoute(routes, 'DELETE', '/1.0/profiles/p2');
+  assert.deepEqual(named(), [['default']]);
+  assert.deepEqual((await database.tables.images.all())[0]?.profiles, ['default']);
 });
