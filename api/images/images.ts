@@ -52,7 +52,7 @@ export async function openImages(parts: ImagesParts): Promise<ImageStore> {
   const rows = await openImageRows(parts.database);
   const files = new ImageFiles(parts.paths.images);
   await files.open((fingerprint) => rows.isKnown(fingerprint));
-  await parts.pools.keepImages(new Set(rows.all().map((row) => row.fingerprint)));
+  await parts.pools.keepImages(rows.all().map((row) => files.stored(row)));
   return new ImageStore(parts, rows, files);
 }
 

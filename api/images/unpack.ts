@@ -49,8 +49,6 @@ export async function unpackImage(
     }
     await native.run([steps.scrub(target)], { signal: both });
     await settle(target, image);
-    // The rename that follows must not be on disk before the contents are.
-    await runTool('sync', ['-f', target], { timeoutMs: 0, signal: both });
   });
 }
 

@@ -177,7 +177,11 @@ export async function bringUp(parts: BringUpParts, row: PoolRow): Promise<Volume
 }
 
 async function openDriver(driver: string, parts: DriverParts): Promise<VolumePool> {
-  if (driver === 'btrfs') return new BtrfsPool(parts);
+  if (driver === 'btrfs') {
+    const pool = new BtrfsPool(parts);
+    await pool.open();
+    return pool;
+  }
   if (driver === 'dir') return new DirPool(parts);
   const pool = new OverlayPool(parts);
   await pool.open();

@@ -116,6 +116,10 @@ export class BtrfsPool extends VolumePool {
     });
   }
 
+  open(): Promise<void> {
+    return this.cache.open();
+  }
+
   async rootSteps(volume: RootVolume, idmap: readonly IdExtent[]): Promise<Step[]> {
     this.assertMap(idmap);
     return Promise.resolve(treeSteps(join(this.data(volume), 'rootfs'), this.layout.mounts.root, idmap));

@@ -1,13 +1,20 @@
 /**
  * The unpacked images of one pool: each is unpacked once, whoever asks first,
  * and stays as long as its image is known or a volume stands on it.
+ *
+ * Beside a tree, in images/: `<fingerprint>.forgotten` when the image itself
+ * is gone, and `<fingerprint>.unsynced` with the id of this boot until the tree
+ * is known to be on disk. A tree with the mark of an earlier boot may have
+ * lost its contents with the power, and is unpacked again.
  */
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Log } from '../../process/log.ts';
 import { describeChain } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import { isThere } from './layout.ts';
 import type { Layout } from './layout.ts';
+import { runTool } from '../tools.ts';
 import type { StoredImage } from './types.ts';
 
 export interface CacheParts {
@@ -43,6 +50,23 @@ export class ImageCache {
     this.parts = parts;
   }
 
+  /** Removes trees that may be torn, and brings the others to disk. */
+  async open(): Promise<void> {
+    const directory = join(this.parts.layout.root, 'images');
+    const boot = await bootId();
+    for (const name of await readdir(directory)) {
+      const fingerprint = /^([0-9a-f]{64})\.unsynced$/.exec(name)?.[1];
+      if (fingerprint === undefined) continue;
+      if ((await readFile(join(directory, name), 'utf8')) === boot) {
+        this.sync(fingerprint);
+      } else {
+        this.parts.log.warn('image was not on disk when the machine went down', { image: fingerprint });
+        await this.parts.layout.discard(this.parts.layout.image(fingerprint));
+        await rm(join(directory, name), { force: true });
+      }
+    }
+  }
+
   /**
    * Unpacks the image if that was not done yet. The unpacking is shared: it
    * goes on when this caller's signal fires, for the others and the next one.
@@ -69,16 +93,17 @@ export class ImageCache {
   async forget(fingerprint: string): Promise<void> {
     this.ready.delete(fingerprint);
     if (!(await isThere(this.parts.layout.image(fingerprint)))) return;
-    await writeFile(this.marker(fingerprint), '');
+    await writeFile(this.mark(fingerprint, 'forgotten'), '');
     await this.collect(fingerprint);
   }
 
   /** Removes the tree of a forgotten image that nothing uses any more. */
   async collect(fingerprint: string): Promise<void> {
     await this.lanes.run(fingerprint, async () => {
-      if (this.isBusy(fingerprint) || !(await isThere(this.marker(fingerprint)))) return;
+      if (this.isBusy(fingerprint) || !(await isThere(this.mark(fingerprint, 'forgotten')))) return;
       await this.parts.layout.discard(this.parts.layout.image(fingerprint));
-      await rm(this.marker(fingerprint), { force: true });
+      await rm(this.mark(fingerprint, 'forgotten'), { force: true });
+      await rm(this.mark(fingerprint, 'unsynced'), { force: true });
     });
   }
 
@@ -101,27 +126,39 @@ export class ImageCache {
 
   private async unpack(image: StoredImage): Promise<void> {
     const { layout } = this.parts;
-    await rm(this.marker(image.fingerprint), { force: true });
+    await rm(this.mark(image.fingerprint, 'forgotten'), { force: true });
     const path = layout.image(image.fingerprint);
     if (await isThere(path)) return;
     const staged = layout.staging(image.fingerprint);
     try {
       await layout.trees.make(staged);
       await this.parts.unpack(image, staged, this.parts.stop);
+      await writeFile(this.mark(image.fingerprint, 'unsynced'), await bootId());
       await layout.land(staged, path);
       await this.parts.finish(path);
+      this.sync(image.fingerprint);
     } catch (err) {
       await layout.discard(staged);
       throw err;
     }
   }
 
+  /** In the background: a launch does not wait for the disk. */
+  private sync(fingerprint: string): void {
+    const path = this.parts.layout.image(fingerprint);
+    runTool('sync', ['-f', join(this.parts.layout.root, 'images')], { timeoutMs: 0, signal: this.parts.stop })
+      .then(() => rm(this.mark(fingerprint, 'unsynced'), { force: true }))
+      .catch((err: unknown) => {
+        if (!this.parts.stop.aborted) this.parts.log.warn('unpacked image not synced', { path, error: err });
+      });
+  }
+
   private isBusy(fingerprint: string): boolean {
     return (this.holds.get(fingerprint) ?? 0) > 0 || this.parts.isUsed(fingerprint);
   }
 
-  private marker(fingerprint: string): string {
-    return `${this.parts.layout.image(fingerprint)}.forgotten`;
+  private mark(fingerprint: string, what: 'forgotten' | 'unsynced'): string {
+    return `${this.parts.layout.image(fingerprint)}.${what}`;
   }
 
   private count(fingerprint: string, change: number): void {
@@ -129,6 +166,10 @@ export class ImageCache {
     if (now > 0) this.holds.set(fingerprint, now);
     else this.holds.delete(fingerprint);
   }
+}
+
+async function bootId(): Promise<string> {
+  return readFile('/proc/sys/kernel/random/boot_id', 'utf8');
 }
 
 /** The promise, or the signal's reason if that comes first. */

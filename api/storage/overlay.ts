@@ -7,11 +7,12 @@
  */
 import { mkdir, readlink, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { Fault } from '../../process/fault.ts';
 import type { IdExtent, Step } from '../../native/steps.ts';
 import { steps } from '../../native/steps.ts';
 import { unpackImage } from '../images/unpack.ts';
 import { ImageCache } from './image-cache.ts';
-import { makeDir } from './layout.ts';
+import { isThere, makeDir } from './layout.ts';
 import { DEFAULT_ROOT, TreePool, rootAttributes } from './tree-pool.ts';
 import type { CreateVolumeOptions, RootVolume, StoredImage, VolumeSource } from './types.ts';
 import { imageOf, originalOf } from './volume-pool.ts';
@@ -43,6 +44,7 @@ export class OverlayPool extends TreePool {
   /** Reads which volumes stand on which image. */
   async open(): Promise<void> {
     await makeDir(join(this.layout.root, 'images', EMPTY, 'rootfs'), 0o755);
+    await this.cache.open();
     for (const volume of await this.layout.volumes()) {
       const path = this.volumePath(volume);
       await this.noteBase(path).catch((err: unknown) => {
@@ -55,9 +57,16 @@ export class OverlayPool extends TreePool {
     this.assertMap(idmap);
     const { root, lower, layer } = this.layout.mounts;
     const { steps: first, data } = await this.dataSteps(volume);
+    const base = this.layout.image(await this.baseOf(volume));
+    if (!(await isThere(base))) {
+      throw new Fault(
+        'unavailable',
+        `the image below ${volume.instance} is not unpacked (${base} is missing); try again`,
+      );
+    }
     return [
       ...first,
-      steps.cloneIdmap(join(this.layout.image(await this.baseOf(volume)), 'rootfs'), lower),
+      steps.cloneIdmap(join(base, 'rootfs'), lower),
       steps.cloneIdmap(data, layer),
       steps.overlay([lower], join(layer, 'upper'), join(layer, 'work'), root, idmap.length > 0),
     ];
@@ -80,6 +89,14 @@ export class OverlayPool extends TreePool {
   async prepareImage(image: StoredImage, options: CreateVolumeOptions): Promise<void> {
     options.onProgress?.('Unpack');
     (await this.cache.hold(image, options.signal)).release();
+  }
+
+  override async missingImages(): Promise<string[]> {
+    const missing: string[] = [];
+    for (const base of new Set(this.bases.values())) {
+      if (base !== EMPTY && !(await isThere(this.layout.image(base)))) missing.push(base);
+    }
+    return missing;
   }
 
   forgetImage(fingerprint: string): Promise<void> {

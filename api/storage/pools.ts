@@ -72,8 +72,8 @@ export interface PoolAdmin extends Pools {
   prepareAhead(image: StoredImage): void;
   /** The image is gone: every pool gives up its unpacked form when it can. */
   forgetImage(fingerprint: string): Promise<void>;
-  /** Forgets unpacked images that are not among these (start-up). */
-  keepImages(known: ReadonlySet<string>): Promise<void>;
+  /** Start-up: forgets unpacked images that are not among these, unpacks again (in the background) what is missing. */
+  keepImages(known: readonly StoredImage[]): Promise<void>;
   /** Drivers that work on this host, for the server's environment. */
   drivers(): Promise<DriverInfo[]>;
   /** Tries again to bring up the pools that could not be used. */
@@ -210,20 +210,22 @@ class PoolSet implements PoolAdmin {
 
   prepareAhead(image: StoredImage): void {
     const likely = this.entries.get(this.entries.size === 1 ? (this.names()[0] ?? '') : 'default');
-    const options = { sizeBytes: null, signal: this.parts.stop };
-    likely?.pool?.prepareImage(image, options).catch((err: unknown) => {
-      this.parts.log.warn('image not unpacked ahead', { image: image.fingerprint, error: err });
-    });
+    if (likely?.pool) this.prepareIn(likely.pool, image);
   }
 
   async forgetImage(fingerprint: string): Promise<void> {
     for (const { pool } of this.entries.values()) await pool?.forgetImage(fingerprint);
   }
 
-  async keepImages(known: ReadonlySet<string>): Promise<void> {
+  async keepImages(known: readonly StoredImage[]): Promise<void> {
+    const images = new Map(known.map((image) => [image.fingerprint, image]));
     for (const { pool } of this.entries.values()) {
       for (const fingerprint of (await pool?.images()) ?? []) {
-        if (!known.has(fingerprint)) await pool?.forgetImage(fingerprint);
+        if (!images.has(fingerprint)) await pool?.forgetImage(fingerprint);
+      }
+      for (const fingerprint of (await pool?.missingImages()) ?? []) {
+        const image = images.get(fingerprint);
+        if (pool !== null && image !== undefined) this.prepareIn(pool, image);
       }
     }
   }
@@ -244,6 +246,12 @@ class PoolSet implements PoolAdmin {
 
   async release(): Promise<void> {
     for (const { row } of this.entries.values()) await takeDown(this.parts.paths, row);
+  }
+
+  private prepareIn(pool: VolumePool, image: StoredImage): void {
+    pool.prepareImage(image, { sizeBytes: null, signal: this.parts.stop }).catch((err: unknown) => {
+      this.parts.log.warn('image not unpacked ahead', { image: image.fingerprint, error: err });
+    });
   }
 
   private entry(name: string): Entry {

@@ -105,6 +105,11 @@ export abstract class VolumePool implements Pool {
     return this.layout.images();
   }
 
+  /** Fingerprints of images that volumes stand on and that are not unpacked. */
+  missingImages(): Promise<string[]> {
+    return Promise.resolve([]);
+  }
+
   volumePath(volume: RootVolume): string {
     return this.layout.volume(volume);
   }

@@ -22,7 +22,7 @@ import {
   squashfs,
   tar,
 } from '../support/image-archives.ts';
-import { StorageDaemon } from '../support/storage-daemon.ts';
+import { StorageDaemon, volume } from '../support/storage-daemon.ts';
 
 const signal = new AbortController().signal;
 const HIDDEN = /^\.upload/;
@@ -168,7 +168,7 @@ describe('importing images', () => {
     const onlyMeta = fresh('only-meta');
     makeDescription(onlyMeta);
     const flipped = Buffer.from(gzip);
-    flipped.fill(0x55, gzip.length / 2, gzip.length / 2 + 64);
+    flipped.fill(0x55, Math.floor(gzip.length / 2), Math.floor(gzip.length / 2) + 64);
     const big = fresh('big-meta');
     makeRoot(join(big, 'rootfs'));
     writeFileSync(join(big, 'metadata.yaml'), 'x'.repeat(3_000_000));
@@ -317,6 +317,25 @@ describe('importing images', () => {
     assert.deepEqual(await daemon.pools.unpackedImages('default'), [fingerprint]);
     assert.equal(daemon.images.rows.byPrefix('default', fingerprint.slice(0, 12)).fingerprint, fingerprint);
     await forget(fingerprint);
+  });
+
+  test('an unpacked image that was not on disk when the power failed is unpacked again', async () => {
+    const source = fresh('torn');
+    makeUnified(source);
+    const fingerprint = await daemon.import(readFileSync(tar(join(scratch, 'q.tar'), source)));
+    const image = await daemon.images.find({ project: 'default', fingerprint });
+    const pool = daemon.pools.get('default');
+    await pool.create(volume('torn'), { kind: 'image', image }, { sizeBytes: null, signal });
+    const tree = join(daemon.paths.pools, 'default', 'images', fingerprint);
+    writeFileSync(join(tree, 'rootfs/etc/hostname'), '');
+    writeFileSync(`${tree}.unsynced`, 'the id of an earlier boot');
+    await daemon.open();
+    await unpacked(fingerprint);
+    assert.equal(readFileSync(join(tree, 'rootfs/etc/hostname'), 'utf8'), 'image\n');
+    assert.ok((await daemon.pools.get('default').rootSteps(volume('torn'), [])).length > 0);
+    await daemon.pools.get('default').remove(volume('torn'));
+    await forget(fingerprint);
+    assertNothingLeft();
   });
 
   test('a database that refuses the row leaves no file', async () => {
