@@ -45,7 +45,10 @@ function parseClause(tokens: readonly string[], from: number): { test: Predicate
   const operator = tokens[at + 1];
   const wanted = tokens[at + 2];
   if (field === undefined || operator === undefined || wanted === undefined) {
-    throw new Fault('bad_request', 'filter is incomplete; write for example "name eq web1 and status eq Running"');
+    throw new Fault(
+      'bad_request',
+      'filter is incomplete; write for example "name eq web1 and status eq Running"',
+    );
   }
   // Same oddity as LXD: every operator but "ne" means "eq".
   const inverted = (operator.toLowerCase() === 'ne') !== negated;

@@ -52,7 +52,9 @@ export interface StorageDriver {
 }
 
 /** Reads what is fixed; the returned function gives the block for a project. */
-export async function openEnvironment(parts: EnvironmentParts): Promise<(project: string) => ServerEnvironment> {
+export async function openEnvironment(
+  parts: EnvironmentParts,
+): Promise<(project: string) => ServerEnvironment> {
   const fixed = {
     architectures: [...(ARCHITECTURES[machine()] ?? [machine()])],
     certificate: parts.certificate.certificate,
@@ -86,7 +88,8 @@ export async function openEnvironment(parts: EnvironmentParts): Promise<(project
 
 function storageInUse(parts: EnvironmentParts): { storage: string; storage_version: string } {
   const used = [...new Set(parts.usedDrivers())].sort();
-  const versionOf = (name: string) => parts.supportedDrivers.find((driver) => driver.Name === name)?.Version ?? '';
+  const versionOf = (name: string) =>
+    parts.supportedDrivers.find((driver) => driver.Name === name)?.Version ?? '';
   return { storage: used.join(' | '), storage_version: used.map(versionOf).join(' | ') };
 }
 

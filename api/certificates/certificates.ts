@@ -121,7 +121,11 @@ async function agreeOnTerms(parts: CertificateParts, by: Applicant, body: Certif
   const granted = await grantTerms(parts, by, body.password ?? '');
   const terms = granted ?? readTerms(parts, body);
   // An untrusted client's name for itself may be missing; its address is better than nothing.
-  return { ...terms, type: 'client', name: terms.name === '' ? by.requestor.address.replace(/:\d+$/, '') : terms.name };
+  return {
+    ...terms,
+    type: 'client',
+    name: terms.name === '' ? by.requestor.address.replace(/:\d+$/, '') : terms.name,
+  };
 }
 
 /** The terms of the token, or null when the trust password was right. Fault not_trusted. */
@@ -167,7 +171,10 @@ function readTerms(parts: CertificateParts, body: CertificatesPost): Terms {
 
 function readType(text: string): CertificateRow['type'] {
   if (text === 'client' || text === 'metrics') return text;
-  throw new Fault('bad_request', `certificate type "${text.slice(0, 40)}" is not known; it must be client or metrics`);
+  throw new Fault(
+    'bad_request',
+    `certificate type "${text.slice(0, 40)}" is not known; it must be client or metrics`,
+  );
 }
 
 function readProjects(parts: CertificateParts, names: readonly string[]): readonly string[] {
@@ -182,12 +189,20 @@ function chooseCertificate(by: Applicant, body: CertificatesPost): ReadCertifica
   if (text !== '') return readCertificateText(text);
   if (by.trusted && by.certificate !== null) throw new Fault('bad_request', 'Client is already trusted');
   if (by.certificate === null) {
-    throw new Fault('bad_request', 'no certificate was given: send one in the body, or as the TLS client certificate');
+    throw new Fault(
+      'bad_request',
+      'no certificate was given: send one in the body, or as the TLS client certificate',
+    );
   }
   return readCertificateBytes(by.certificate);
 }
 
-function nextRow(parts: CertificateParts, row: CertificateRow, body: CertificatePut, merge: boolean): CertificateRow {
+function nextRow(
+  parts: CertificateParts,
+  row: CertificateRow,
+  body: CertificatePut,
+  merge: boolean,
+): CertificateRow {
   const given = body.certificate ?? '';
   // LXD's own rendering is PEM, so an object that was read can be sent back as it is.
   const certificate = given === '' || given === row.certificate ? null : readCertificateText(given);
@@ -233,5 +248,7 @@ function expireLater(operation: Operation, expires: Date): void {
 
 function tell(parts: CertificateParts, action: string, fingerprint: string, by: Applicant): void {
   const username = by.requestor.username === '' ? fingerprint : by.requestor.username;
-  parts.events.lifecycle(action, `/1.0/certificates/${fingerprint}`, { requestor: { ...by.requestor, username } });
+  parts.events.lifecycle(action, `/1.0/certificates/${fingerprint}`, {
+    requestor: { ...by.requestor, username },
+  });
 }

@@ -10,7 +10,8 @@ export function secretOfToken(text: string): string | null {
     // Any password may end up here; most are no base64 of JSON.
     return null;
   }
-  const secret: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, 'secret') : undefined;
+  const secret: unknown =
+    typeof value === 'object' && value !== null ? Reflect.get(value, 'secret') : undefined;
   return typeof secret === 'string' && secret !== '' ? secret : null;
 }
 
@@ -30,7 +31,8 @@ export function endOfSpan(span: string, now: Date): Date | null {
     const found = /^(\d{1,6})([SMHdwmy])$/.exec(part);
     const unit = found?.[2] ?? '';
     const amount = Number(found?.[1]);
-    if (found === null) throw new Fault('bad_request', `"${span}" is no span of time; write for example 3H or "1d 12H"`);
+    if (found === null)
+      throw new Fault('bad_request', `"${span}" is no span of time; write for example 3H or "1d 12H"`);
     if (unit === 'm') end.setUTCMonth(end.getUTCMonth() + amount);
     else if (unit === 'y') end.setUTCFullYear(end.getUTCFullYear() + amount);
     else end.setTime(end.getTime() + amount * (UNITS[unit] ?? 0));

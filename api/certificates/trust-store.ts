@@ -61,7 +61,10 @@ export class TrustStore {
     if (exact !== undefined) return exact.row;
     const found = this.list().filter((row) => prefix !== '' && row.fingerprint.startsWith(prefix));
     if (found.length > 1) {
-      throw new Fault('bad_request', `fingerprint "${prefix.slice(0, 64)}" fits ${String(found.length)} certificates; give more of it`);
+      throw new Fault(
+        'bad_request',
+        `fingerprint "${prefix.slice(0, 64)}" fits ${String(found.length)} certificates; give more of it`,
+      );
     }
     const [row] = found;
     if (row === undefined) throw new Fault('not_found', 'Certificate not found');

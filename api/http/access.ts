@@ -22,7 +22,8 @@ export function checkAccess(question: AccessQuestion, config: ServerConfig): voi
   // The client insists on being trusted: it would rather fail than be shown the public half.
   const insists = headers['x-lxd-authenticated'] === 'true';
   if (access === 'any' && !insists) return;
-  if (access === 'metrics' && (identity.metricsOnly || config.get('core.metrics_authentication') === 'false')) return;
+  if (access === 'metrics' && (identity.metricsOnly || config.get('core.metrics_authentication') === 'false'))
+    return;
   if (!caller.trusted) throw new Fault('not_trusted', NOT_AUTHORIZED);
   if (caller.admin) return;
   const isAllowed =

@@ -18,7 +18,10 @@ export function parseListenAddress(text: string, defaultPort = DEFAULT_PORT): Li
   const port = found?.[3] === undefined ? defaultPort : Number(found[3]);
   const isBracketed = found?.[1] !== undefined;
   if (found === null || port > 65_535 || (isBracketed && isIP(found[1] ?? '') !== 6)) {
-    throw new Fault('bad_request', `"${text.slice(0, 80)}" is no address to listen on; write for example [::]:8443`);
+    throw new Fault(
+      'bad_request',
+      `"${text.slice(0, 80)}" is no address to listen on; write for example [::]:8443`,
+    );
   }
   const host = found[1] ?? found[2] ?? '';
   return { host: host === '' || host === '*' ? null : host, port };
@@ -35,7 +38,10 @@ export function reachableAddresses(host: string, port: number): string[] {
   return Object.values(networkInterfaces())
     .flat()
     .filter((entry) => entry !== undefined)
-    .filter((entry) => !entry.internal && (family === null || entry.family === family) && !isLinkLocal(entry.address))
+    .filter(
+      (entry) =>
+        !entry.internal && (family === null || entry.family === family) && !isLinkLocal(entry.address),
+    )
     .map((entry) => formatAddress(entry.address, port));
 }
 

@@ -87,7 +87,9 @@ function buildRouter(parts: HttpParts): Router {
   app.set('case sensitive routing', true);
   app.set('strict routing', true);
   for (const entry of pathEntries(parts.routes, parts.webSocketRoutes)) {
-    app.all(routerPath(entry.path), (req, res) => answerRequest(parts, entry, req, res, readParams(req.params)));
+    app.all(routerPath(entry.path), (req, res) =>
+      answerRequest(parts, entry, req, res, readParams(req.params)),
+    );
   }
   app.use((req: IncomingMessage, res: ServerResponse) => {
     fail(parts.log, req, res, new Fault('not_found', 'not found'), false);
@@ -142,7 +144,10 @@ async function callRoute(parts: HttpParts, entry: PathEntry, incoming: Incoming)
     instancesPath: entry.instancesPath,
     caller: identity.caller,
   });
-  checkAccess({ access: route.access, identity, project: call.project, headers: req.headers }, parts.serverConfig);
+  checkAccess(
+    { access: route.access, identity, project: call.project, headers: req.headers },
+    parts.serverConfig,
+  );
   checkProject(parts, route, call.project);
   const isRaw = route.acceptsRaw === true && req.headers['content-type'] === 'application/octet-stream';
   if (route.body !== undefined && route.body !== 'stream' && !isRaw) {
@@ -169,7 +174,11 @@ function checkProject(parts: HttpParts, route: Route, project: string): void {
 }
 
 /** The id a client gave its request is found again in the log and on the operation. */
-function noteOperation(parts: HttpParts, req: IncomingMessage, answer: Extract<Answer, { kind: 'async' }>): void {
+function noteOperation(
+  parts: HttpParts,
+  req: IncomingMessage,
+  answer: Extract<Answer, { kind: 'async' }>,
+): void {
   const id = requestId(req.headers);
   if (id === null) return;
   parts.operations.annotate(answer.operation.id, { req_id: id });
@@ -188,7 +197,10 @@ function fail(log: Log, req: IncomingMessage, res: ServerResponse, err: unknown,
     error: describeChain(err),
   };
   if (answer.isBug) {
-    log.error('request failed unexpectedly', { ...facts, stack: err instanceof Error ? err.stack : undefined });
+    log.error('request failed unexpectedly', {
+      ...facts,
+      stack: err instanceof Error ? err.stack : undefined,
+    });
   } else if (answer.status >= 500 && answer.status !== 501 && answer.status !== 503) {
     log.warn('request failed', facts);
   } else {

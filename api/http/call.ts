@@ -1,6 +1,6 @@
 /** The request as a route sees it. What few routes need is made on first use. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { EventEmitter } from 'node:events';
 import { Fault } from '../../process/fault.ts';
 import { checkIfMatch } from '../etag.ts';
@@ -83,6 +83,7 @@ function refuseNul(params: Readonly<Record<string, string>>, query: URLSearchPar
     if (value.includes('\0')) throw new Fault('bad_request', `path parameter "${name}" holds a zero byte`);
   }
   for (const [name, value] of query) {
-    if (value.includes('\0')) throw new Fault('bad_request', `query parameter "${name.slice(0, 80)}" holds a zero byte`);
+    if (value.includes('\0'))
+      throw new Fault('bad_request', `query parameter "${name.slice(0, 80)}" holds a zero byte`);
   }
 }

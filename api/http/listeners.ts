@@ -90,7 +90,9 @@ export class Listeners {
 
   /** Stops listening, lets requests end until the deadline and then closes every connection. */
   async close(deadlineMs: number): Promise<void> {
-    const servers = [this.unix, ...[...this.remote.values()].map(({ server }) => server)].filter((s) => s !== null);
+    const servers = [this.unix, ...[...this.remote.values()].map(({ server }) => server)].filter(
+      (s) => s !== null,
+    );
     this.unix = null;
     this.remote.clear();
     await Promise.all(servers.map((server) => closeServer(server, deadlineMs)));
@@ -148,7 +150,11 @@ export class Listeners {
         handshakeTimeout: this.limits.headersTimeoutMs,
       },
     );
-    server.listen({ port: address.port, backlog: 1024, ...(address.host === null ? {} : { host: address.host }) });
+    server.listen({
+      port: address.port,
+      backlog: 1024,
+      ...(address.host === null ? {} : { host: address.host }),
+    });
     try {
       await once(server, 'listening');
     } catch (err) {

@@ -73,7 +73,9 @@ function readBytes(req: IncomingMessage): Promise<Buffer> {
       });
     };
     const timer = setTimeout(() => {
-      fail(new Fault('bad_request', `the request body was not complete after ${String(PATIENCE_MS / 1000)} s`));
+      fail(
+        new Fault('bad_request', `the request body was not complete after ${String(PATIENCE_MS / 1000)} s`),
+      );
     }, PATIENCE_MS);
     const onData = (chunk: Buffer): void => {
       size += chunk.length;
@@ -118,7 +120,11 @@ export class BodyStream extends Readable {
   override _destroy(err: Error | null, done: (err?: Error | null) => void): void {
     this.stopTimer();
     const { source } = this;
-    source.off('data', this.onData).off('end', this.onEnd).off('close', this.onClose).off('error', this.onClose);
+    source
+      .off('data', this.onData)
+      .off('end', this.onEnd)
+      .off('close', this.onClose)
+      .off('error', this.onClose);
     source.pause();
     done(err);
   }

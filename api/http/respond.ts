@@ -88,9 +88,7 @@ function sendOperation(
 }
 
 function toJson(value: unknown): string {
-  // stringify answers undefined for undefined, whatever its type says.
-  const text: string | undefined = JSON.stringify(value);
-  return text ?? 'null';
+  return value === undefined ? 'null' : JSON.stringify(value);
 }
 
 function sendJson(req: IncomingMessage, res: ServerResponse, status: number, text: string): void {

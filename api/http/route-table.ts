@@ -38,7 +38,8 @@ export function pathEntries(routes: readonly Route[], webSockets: readonly WebSo
     const containers = aliasOf(route.path, CONTAINERS_PATH);
     if (containers !== null) add(containers, CONTAINERS_PATH, route);
     const machines = aliasOf(route.path, VIRTUAL_MACHINES_PATH);
-    if (machines !== null) add(machines, VIRTUAL_MACHINES_PATH, { ...route, handle: answerForMachines(route) });
+    if (machines !== null)
+      add(machines, VIRTUAL_MACHINES_PATH, { ...route, handle: answerForMachines(route) });
   }
   return [...byPath.entries()]
     .map(([path, entry]) => ({ path, ...entry }))
@@ -62,7 +63,9 @@ function withoutUpgrade(route: WebSocketRoute): Route {
     access: route.access,
     summary: route.summary,
     handle: () =>
-      Promise.reject(new Fault('bad_request', 'this path is a websocket; send the request with an upgrade header')),
+      Promise.reject(
+        new Fault('bad_request', 'this path is a websocket; send the request with an upgrade header'),
+      ),
   };
 }
 

@@ -68,7 +68,10 @@ export async function sendMultipart(res: ServerResponse, answer: MultipartAnswer
     }
     for (const part of parts) part.size = (await part.file.stat()).size;
     const tail = `--${boundary}--\r\n`;
-    const length = parts.reduce((sum, part) => sum + Buffer.byteLength(part.head) + part.size + 2, tail.length);
+    const length = parts.reduce(
+      (sum, part) => sum + Buffer.byteLength(part.head) + part.size + 2,
+      tail.length,
+    );
     res.setHeader('Content-Type', `multipart/form-data; boundary=${boundary}`);
     res.setHeader('Content-Length', length);
     res.writeHead(200);
@@ -115,7 +118,10 @@ function setTypeAndName(res: ServerResponse, filename: string): void {
 export function contentDisposition(filename: string): string {
   if (/^[\w!#$&+.^`|~-]+$/.test(filename)) return `inline;filename=${filename}`;
   if (/^[\x20-\x7e]*$/.test(filename)) return `inline;filename="${quoted(filename)}"`;
-  const encoded = encodeURIComponent(wellFormed(filename)).replace(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16)}`);
+  const encoded = encodeURIComponent(wellFormed(filename)).replace(
+    /['()*]/g,
+    (c) => `%${c.charCodeAt(0).toString(16)}`,
+  );
   return `inline;filename*=UTF-8''${encoded}`;
 }
 

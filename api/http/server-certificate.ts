@@ -43,7 +43,10 @@ export async function loadServerCertificate(files: CertificateFiles): Promise<Se
     return { certificate, key, fingerprint: fingerprintOf(new X509Certificate(certificate).raw) };
   }
   if (certificate !== null) {
-    throw new Fault('internal', `${files.certificatePath} is there but ${files.keyPath} is not; restore or remove both`);
+    throw new Fault(
+      'internal',
+      `${files.certificatePath} is there but ${files.keyPath} is not; restore or remove both`,
+    );
   }
   const made = await makeServerCertificate(files.hostName);
   await writeWhole(files.keyPath, made.key, 0o600);

@@ -1,5 +1,11 @@
 /** The settings every listener has, and what is answered to bytes that are no HTTP. */
-import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer, type ServerOptions as TlsOptions } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { Log } from '../../process/log.ts';
@@ -73,7 +79,8 @@ export function makeServer(handlers: Handlers, log: Log, limits: ServerLimits, t
 /** Bytes that are no request, a head that is too large or does not come. */
 function refuseBytes(err: Error, socket: Duplex): void {
   const code = 'code' in err ? err.code : '';
-  const isAnswering = Reflect.get(socket, '_httpMessage') !== null && Reflect.get(socket, '_httpMessage') !== undefined;
+  const isAnswering =
+    Reflect.get(socket, '_httpMessage') !== null && Reflect.get(socket, '_httpMessage') !== undefined;
   if (code === 'ECONNRESET' || isAnswering || !socket.writable) {
     socket.destroy();
   } else if (code === 'HPE_HEADER_OVERFLOW') {

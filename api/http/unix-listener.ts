@@ -60,7 +60,10 @@ async function removeStale(path: string): Promise<void> {
     throw new Fault('bad_request', `${path} is there and is no socket; move it away`);
   }
   if (await isAnswered(path)) {
-    throw new Fault('conflict', `another daemon answers on ${path}; stop it first, or use another state folder`);
+    throw new Fault(
+      'conflict',
+      `another daemon answers on ${path}; stop it first, or use another state folder`,
+    );
   }
   await unlink(path);
 }

@@ -50,7 +50,8 @@ export function openOperations(parts: OperationsParts): OperationsAdmin {
 
 /** `resources` of an operation on an instance: both of LXD's keys. */
 export function instanceResources(project: string, name: string): Record<string, readonly string[]> {
-  const tail = encodeURIComponent(name) + (project === 'default' ? '' : `?project=${encodeURIComponent(project)}`);
+  const tail =
+    encodeURIComponent(name) + (project === 'default' ? '' : `?project=${encodeURIComponent(project)}`);
   return { instances: [`/1.0/instances/${tail}`], containers: [`/1.0/containers/${tail}`] };
 }
 
@@ -92,8 +93,7 @@ class OperationTable implements OperationsAdmin {
 
   useToken(match: (metadata: Readonly<Record<string, unknown>>) => boolean): Operation | undefined {
     for (const operation of this.byId.values()) {
-      const isLive =
-        operation.request.class === 'token' && operation.statusCode === OPERATION_STATUS.running;
+      const isLive = operation.request.class === 'token' && operation.statusCode === OPERATION_STATUS.running;
       if (isLive && match(operation.currentMetadata)) {
         operation.abort(new Fault('conflict', 'the token was used'));
         return operation;
@@ -116,7 +116,9 @@ class OperationTable implements OperationsAdmin {
     const running = this.running();
     await Promise.race([Promise.all(running.map((operation) => operation.finished)), late]);
     timer.abort();
-    return running.filter((operation) => !operation.isFinal).map((operation) => operation.request.description);
+    return running
+      .filter((operation) => !operation.isFinal)
+      .map((operation) => operation.request.description);
   }
 
   abortAll(): void {
@@ -164,7 +166,12 @@ class OperationTable implements OperationsAdmin {
     } else if (operation.statusCode === OPERATION_STATUS.cancelled || this.stopping) {
       this.parts.log.info('operation was cancelled', { ...facts, error: describeChain(err) });
     } else if (isFault(err)) {
-      this.parts.log.warn('operation failed', { ...facts, ...err.facts, code: err.code, error: describeChain(err) });
+      this.parts.log.warn('operation failed', {
+        ...facts,
+        ...err.facts,
+        code: err.code,
+        error: describeChain(err),
+      });
     } else {
       const stack = err instanceof Error ? err.stack : undefined;
       this.parts.log.error('operation failed unexpectedly', { ...facts, error: describeChain(err), stack });

@@ -8,24 +8,16 @@ import {
   type CertificateParts,
 } from '../certificates/certificates.ts';
 import { answers, type Answer, type Call, type Route } from '../http/route.ts';
-import {
-  certificate,
-  certificateList,
-  certificatePut,
-  certificatesPost,
-} from '../wire/certificates.ts';
+import { certificate, certificateList, certificatePut, certificatesPost } from '../wire/certificates.ts';
 
 const LIST = '/1.0/certificates';
 const ONE = '/1.0/certificates/{fingerprint}';
 
 export function certificateRoutes(parts: CertificateParts): Route[] {
-  const rowOf = (call: Call) => parts.trust.get(call.params['fingerprint'] ?? '');
-  const change = async (call: Call, merge: boolean): Promise<Answer> => {
-    const row = rowOf(call);
-    call.checkEtag(renderCertificate(row));
-    await changeCertificate(parts, call.caller, row, certificatePut.parse(call.body), merge);
-    return answers.empty();
-  };
+  return [...listRoutes(parts), ...objectRoutes(parts)];
+}
+
+function listRoutes(parts: CertificateParts): Route[] {
   return [
     {
       method: 'GET',
@@ -43,7 +35,8 @@ export function certificateRoutes(parts: CertificateParts): Route[] {
       method: 'POST',
       path: LIST,
       access: 'any',
-      summary: 'Adds a certificate (as an admin, with the trust password, or with a token), or issues a token.',
+      summary:
+        'Adds a certificate (as an admin, with the trust password, or with a token), or issues a token.',
       body: certificatesPost,
       handle: async (call) => {
         const body = certificatesPost.parse(call.body);
@@ -51,6 +44,18 @@ export function certificateRoutes(parts: CertificateParts): Route[] {
         return answers.created(`${LIST}/${await addCertificate(parts, call.caller, body)}`);
       },
     },
+  ];
+}
+
+function objectRoutes(parts: CertificateParts): Route[] {
+  const rowOf = (call: Call) => parts.trust.get(call.params['fingerprint'] ?? '');
+  const change = async (call: Call, merge: boolean): Promise<Answer> => {
+    const row = rowOf(call);
+    call.checkEtag(renderCertificate(row));
+    await changeCertificate(parts, call.caller, row, certificatePut.parse(call.body), merge);
+    return answers.empty();
+  };
+  return [
     {
       method: 'GET',
       path: ONE,

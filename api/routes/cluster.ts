@@ -32,15 +32,13 @@ export function clusterRoutes(parts: ClusterRouteParts): Route[] {
         return answers.sync(shown, shown);
       },
     },
-    ...CLUSTER_ONLY.map(
-      ([method, path]): Route => ({
-        method,
-        path,
-        access: method === 'GET' ? 'trusted' : 'admin',
-        summary: 'Answers that this server is in no cluster.',
-        handle: () => Promise.reject(refusal(method)),
-      }),
-    ),
+    ...CLUSTER_ONLY.map(([method, path]): Route => ({
+      method,
+      path,
+      access: method === 'GET' ? 'trusted' : 'admin',
+      summary: 'Answers that this server is in no cluster.',
+      handle: () => Promise.reject(refusal(method)),
+    })),
   ];
 }
 

@@ -70,7 +70,11 @@ function showServer(parts: RootRouteParts, call: Call): Answer {
   };
   if (!caller.trusted) return answers.sync(facts);
   const config = parts.serverConfig.render();
-  const shown = { config: caller.admin ? config : null, ...facts, environment: parts.environment(call.project) };
+  const shown = {
+    config: caller.admin ? config : null,
+    ...facts,
+    environment: parts.environment(call.project),
+  };
   // The tag is of the configuration, so callers who may not see it get none.
   return caller.admin ? answers.sync(shown, config) : answers.sync(shown);
 }

@@ -43,7 +43,11 @@ const routes: Route[] = [
 ];
 
 before(async () => {
-  server = await startServer({ routes, https: true, limits: { ...DEFAULT_LIMITS, headersTimeoutMs: 1000, maxConnections: 3000 } });
+  server = await startServer({
+    routes,
+    https: true,
+    limits: { ...DEFAULT_LIMITS, headersTimeoutMs: 1000, maxConnections: 3000 },
+  });
 });
 
 after(async () => {
@@ -62,16 +66,44 @@ const GARBAGE: readonly (readonly [what: string, bytes: string, status: RegExp])
   ['a TLS greeting on the plain socket', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', /^HTTP\/1\.1 400 /],
   ['an unknown method', `BREW / HTTP/1.1\r\n${HOST}\r\n`, /^HTTP\/1\.1 400 /],
   ['no host', 'GET / HTTP/1.1\r\n\r\n', /^HTTP\/1\.1 400 /],
-  ['two lengths', `POST /1.0/instances HTTP/1.1\r\n${HOST}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, /^HTTP\/1\.1 400 /],
-  ['a length and chunks', `POST /1.0/instances HTTP/1.1\r\n${HOST}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, /^HTTP\/1\.1 400 /],
-  ['a negative length', `POST /1.0/instances HTTP/1.1\r\n${HOST}Content-Length: -1\r\n\r\n`, /^HTTP\/1\.1 400 /],
-  ['a bad chunk', `POST /1.0/instances HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n`, /^(HTTP\/1\.1 400 |$)/],
+  [
+    'two lengths',
+    `POST /1.0/instances HTTP/1.1\r\n${HOST}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`,
+    /^HTTP\/1\.1 400 /,
+  ],
+  [
+    'a length and chunks',
+    `POST /1.0/instances HTTP/1.1\r\n${HOST}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    /^HTTP\/1\.1 400 /,
+  ],
+  [
+    'a negative length',
+    `POST /1.0/instances HTTP/1.1\r\n${HOST}Content-Length: -1\r\n\r\n`,
+    /^HTTP\/1\.1 400 /,
+  ],
+  [
+    'a bad chunk',
+    `POST /1.0/instances HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n`,
+    /^(HTTP\/1\.1 400 |$)/,
+  ],
   ['a header without a name', `GET / HTTP/1.1\r\n${HOST}: x\r\n\r\n`, /^HTTP\/1\.1 400 /],
   ['a zero byte in a header', `GET / HTTP/1.1\r\n${HOST}X: a\0b\r\n\r\n`, /^HTTP\/1\.1 400 /],
-  ['a head that is too large', `GET / HTTP/1.1\r\n${HOST}X: ${'x'.repeat(40_000)}\r\n\r\n`, /^HTTP\/1\.1 431 /],
-  ['a path that is too long', `GET /${'x'.repeat(40_000)} HTTP/1.1\r\n${HOST}\r\n`, /^HTTP\/1\.1 (431|414|404) /],
+  [
+    'a head that is too large',
+    `GET / HTTP/1.1\r\n${HOST}X: ${'x'.repeat(40_000)}\r\n\r\n`,
+    /^HTTP\/1\.1 431 /,
+  ],
+  [
+    'a path that is too long',
+    `GET /${'x'.repeat(40_000)} HTTP/1.1\r\n${HOST}\r\n`,
+    /^HTTP\/1\.1 (431|414|404) /,
+  ],
   ['too many headers', `GET / HTTP/1.1\r\n${HOST}${'X: y\r\n'.repeat(8000)}\r\n`, /^HTTP\/1\.1 (431|200) /],
-  ['garbage behind a good request', `GET / HTTP/1.1\r\n${HOST}\r\n\x00\x01\x02\r\n\r\n`, /^(HTTP\/1\.1 (200|400) |$)/],
+  [
+    'garbage behind a good request',
+    `GET / HTTP/1.1\r\n${HOST}\r\n\x00\x01\x02\r\n\r\n`,
+    /^(HTTP\/1\.1 (200|400) |$)/,
+  ],
   ['a connect', `CONNECT evil.test:443 HTTP/1.1\r\n${HOST}\r\n`, /^$/],
 ];
 
@@ -127,7 +159,14 @@ const BODIES: readonly (readonly [what: string, body: string, status: number])[]
   ['brackets without end', '['.repeat(500_000), 400],
   ['deep nesting', `${'['.repeat(100_000)}${']'.repeat(100_000)}`, 400],
   ['deep nesting in an unknown key', `{"name":"a","x":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 200],
-  ['100,000 keys', JSON.stringify({ name: 'a', config: Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`k${String(i)}`, ''])) }), 200],
+  [
+    '100,000 keys',
+    JSON.stringify({
+      name: 'a',
+      config: Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`k${String(i)}`, ''])),
+    }),
+    200,
+  ],
   ['a polluted prototype', '{"name":"a","config":{"__proto__":"x","constructor":"y"}}', 200],
   ['a number for a text', '{"name":12}', 400],
   ['a huge number', '{"name":1e400}', 400],
@@ -155,7 +194,11 @@ const PATHS = [
 
 for (const path of PATHS) {
   test(`the path ${path} is not tidied up into another one`, async () => {
-    const { text } = await sendRaw(server.socketPath, `GET ${path} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`, 5000);
+    const { text } = await sendRaw(
+      server.socketPath,
+      `GET ${path} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`,
+      5000,
+    );
     if (path.endsWith('/logs/..')) assert.match(text, /"file":"\.\."/);
     else assert.match(text, /^HTTP\/1\.1 40[04] /);
   });
@@ -218,7 +261,10 @@ test('a handshake that is no TLS, or stops, costs the listener nothing', async (
 test('a stranger over TLS is refused on every route that asks for trust', async () => {
   for (const route of server.routes.filter(({ access }) => access !== 'any' && access !== 'metrics')) {
     const path = route.path.replace(/\{\w+\*?\}/g, 'x');
-    const reply = await send({ port: server.port }, { method: route.method, path, body: '{}', headers: { 'Content-Length': '2' } });
+    const reply = await send(
+      { port: server.port },
+      { method: route.method, path, body: '{}', headers: { 'Content-Length': '2' } },
+    );
     assert.equal(reply.status, 403, `${route.method} ${path}`);
     assert.equal(reply.json()['error'], 'not authorized');
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { link, mkdtemp, rename, stat, writeFile } from 'node:fs/promises';
+import { link, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect, createServer as createNetServer, type Server as NetServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -25,6 +25,7 @@ before(async () => {
 
 after(async () => {
   await server.close();
+  await rm(directory, { recursive: true });
 });
 
 const ADDRESSES: readonly (readonly [text: string, host: string | null, port: number])[] = [
@@ -45,7 +46,10 @@ for (const [text, host, port] of ADDRESSES) {
 
 for (const text of ['a b', '127.0.0.1:99999', '[x]:1', '[::1', 'http://x:1', '1:2:3:x']) {
   test(`"${text}" is no address to listen on`, () => {
-    assert.throws(() => parseListenAddress(text), (err) => isFault(err, 'bad_request'));
+    assert.throws(
+      () => parseListenAddress(text),
+      (err) => isFault(err, 'bad_request'),
+    );
   });
 }
 
@@ -55,8 +59,17 @@ function plainServer(): Server {
   });
 }
 
-function listen(target: Server, path: string, more: { group?: string | null; activatedFd?: number | null; log?: Log } = {}): Promise<void> {
-  return listenUnix(target, { path, group: more.group ?? null, activatedFd: more.activatedFd ?? null, log: more.log ?? SILENT });
+function listen(
+  target: Server,
+  path: string,
+  more: { group?: string | null; activatedFd?: number | null; log?: Log } = {},
+): Promise<void> {
+  return listenUnix(target, {
+    path,
+    group: more.group ?? null,
+    activatedFd: more.activatedFd ?? null,
+    log: more.log ?? SILENT,
+  });
 }
 
 function close(target: NetServer): Promise<void> {
@@ -69,7 +82,10 @@ function close(target: NetServer): Promise<void> {
 
 test('a second daemon refuses to start while the first answers', async () => {
   const second = plainServer();
-  await assert.rejects(listen(second, server.socketPath), (err) => isFault(err, 'conflict') && /another daemon/.test(err.message));
+  await assert.rejects(
+    listen(second, server.socketPath),
+    (err) => isFault(err, 'conflict') && /another daemon/.test(err.message),
+  );
   assert.equal((await send(server, { path: '/' })).status, 200);
 });
 
@@ -107,7 +123,10 @@ test('the socket is given to a group that exists, and a missing one is only warn
   await close(given);
   const warnings: string[] = [];
   const other = plainServer();
-  await listen(other, path, { group: 'no-such-group', log: { ...SILENT, warn: (msg) => void warnings.push(msg) } });
+  await listen(other, path, {
+    group: 'no-such-group',
+    log: { ...SILENT, warn: (msg) => void warnings.push(msg) },
+  });
   assert.equal(warnings.length, 1);
   await close(other);
 });
@@ -144,16 +163,30 @@ test('the HTTPS listener speaks TLS 1.3, asks for a certificate and needs none',
   const socket = connectTls({ port: server.port, host: '127.0.0.1', rejectUnauthorized: false });
   await new Promise((resolve) => socket.once('secureConnect', resolve));
   assert.equal(socket.getProtocol(), 'TLSv1.3');
-  assert.equal(socket.getPeerX509Certificate()?.fingerprint256.replaceAll(':', '').toLowerCase(), server.certificate.fingerprint);
+  assert.equal(
+    socket.getPeerX509Certificate()?.fingerprint256.replaceAll(':', '').toLowerCase(),
+    server.certificate.fingerprint,
+  );
   socket.destroy();
-  const old = connectTls({ port: server.port, host: '127.0.0.1', rejectUnauthorized: false, maxVersion: 'TLSv1.2' });
-  await assert.rejects(new Promise((resolve, reject) => old.once('secureConnect', resolve).once('error', reject)));
+  const old = connectTls({
+    port: server.port,
+    host: '127.0.0.1',
+    rejectUnauthorized: false,
+    maxVersion: 'TLSv1.2',
+  });
+  await assert.rejects(
+    new Promise((resolve, reject) => old.once('secureConnect', resolve).once('error', reject)),
+  );
 });
 
 test('the listener moves, refuses what it cannot have, and goes', async () => {
   const first = server.port;
   const put = (address: string) =>
-    send(server, { method: 'PATCH', path: '/1.0', body: JSON.stringify({ config: { 'core.https_address': address } }) });
+    send(server, {
+      method: 'PATCH',
+      path: '/1.0',
+      body: JSON.stringify({ config: { 'core.https_address': address } }),
+    });
   const taken = createNetServer();
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
   const bound = taken.address();

@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, open, writeFile, utimes, stat } from 'node:fs/promises';
-import { openSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { Writable } from 'node:stream';
 import { after, before, test } from 'node:test';
@@ -12,9 +9,7 @@ import { Fault } from '../../process/fault.ts';
 import { send, type Reply } from '../support/http-client.ts';
 import { startServer, type TestServer } from '../support/http-server.ts';
 
-const CONTENT = Buffer.from('0123456789'.repeat(1000));
 let server: TestServer;
-let file = '';
 
 const echo = async (call: Call): Promise<Answer> =>
   answers.sync({
@@ -50,31 +45,22 @@ function fakeRoutes(): Route[] {
     route('DELETE', '/1.0/instances/{name}', {
       handle: async () =>
         answers.async(
-          server.operations.create({ class: 'task', description: 'Deleting instance', project: 'default', run: async () => undefined }),
+          server.operations.create({
+            class: 'task',
+            description: 'Deleting instance',
+            project: 'default',
+            run: async () => undefined,
+          }),
         ),
     }),
     route('GET', '/1.0/images/aliases/{name*}'),
     route('GET', '/1.0/images/{fingerprint}'),
-    route('GET', '/1.0/test/file', {
-      handle: async () => ({ kind: 'file', content: { path: file }, filename: 'a b.txt' }),
+    route('GET', '/1.0/test/text', {
+      handle: async () => ({ kind: 'text', text: '# EOF\n', contentType: 'text/plain' }),
     }),
-    route('GET', '/1.0/test/fd', {
-      handle: async () => ({ kind: 'file', content: { fd: openSync(file, 'r') }, filename: 'ü', headers: { 'X-LXD-mode': '0644', 'X-LXD-name': 'ü\n' } }),
+    route('HEAD', '/1.0/test/head', {
+      handle: async () => ({ kind: 'headers', headers: { 'X-LXD-type': 'file' } }),
     }),
-    route('GET', '/1.0/test/bytes', {
-      handle: async () => ({ kind: 'file', content: { bytes: CONTENT }, filename: 'rootfs.tar.gz' }),
-    }),
-    route('GET', '/1.0/test/parts', {
-      handle: async () => ({
-        kind: 'multipart',
-        parts: [
-          { name: 'metadata', filename: 'meta.tar', path: file },
-          { name: 'rootfs', filename: 'root.squashfs', path: file },
-        ],
-      }),
-    }),
-    route('GET', '/1.0/test/text', { handle: async () => ({ kind: 'text', text: '# EOF\n', contentType: 'text/plain' }) }),
-    route('HEAD', '/1.0/test/head', { handle: async () => ({ kind: 'headers', headers: { 'X-LXD-type': 'file' } }) }),
     route('GET', '/1.0/test/bug', {
       handle: () => {
         throw new TypeError('a secret of /etc/shadow');
@@ -111,9 +97,6 @@ function fakeRoutes(): Route[] {
 }
 
 before(async () => {
-  file = join(await mkdtemp(join(tmpdir(), 'http-file-')), 'file');
-  await writeFile(file, CONTENT);
-  await utimes(file, 1_700_000_000, 1_700_000_000);
   server = await startServer({ routes: fakeRoutes() });
 });
 
@@ -146,7 +129,13 @@ test('a sync answer has all seven keys', async () => {
   });
 });
 
-const REFUSALS: readonly (readonly [what: string, method: string, path: string, status: number, text: RegExp])[] = [
+const REFUSALS: readonly (readonly [
+  what: string,
+  method: string,
+  path: string,
+  status: number,
+  text: RegExp,
+])[] = [
   ['an unknown path', 'GET', '/1.0/nothing', 404, /^not found$/],
   ['a path with another case', 'GET', '/1.0/Instances', 404, /^not found$/],
   ['a trailing slash', 'GET', '/1.0/instances/', 404, /^not found$/],
@@ -159,7 +148,13 @@ const REFUSALS: readonly (readonly [what: string, method: string, path: string, 
   ['an unknown project', 'GET', '/1.0/instances/c1?project=nope', 404, /Project not found/],
   ['a Fault', 'GET', '/1.0/test/fault', 507, /no room in pool/],
   ['a plain request to a websocket', 'GET', '/1.0/events', 400, /websocket/],
-  ['a machine that cannot be', 'DELETE', '/1.0/virtual-machines/v1', 400, /virtual machines are not supported/],
+  [
+    'a machine that cannot be',
+    'DELETE',
+    '/1.0/virtual-machines/v1',
+    400,
+    /virtual machines are not supported/,
+  ],
   ['a machine that is not there', 'GET', '/1.0/virtual-machines/v1', 404, /Instance not found/],
 ];
 
@@ -183,7 +178,9 @@ for (const [what, method, path, status, text] of REFUSALS) {
 
 test('names are decoded after the path has been split', async () => {
   assert.deepEqual(metadata(await get('/1.0/images/a%2Fb'))['params'], { fingerprint: 'a/b' });
-  assert.deepEqual(metadata(await get('/1.0/images/aliases/debian%2F12/x'))['params'], { name: 'debian/12/x' });
+  assert.deepEqual(metadata(await get('/1.0/images/aliases/debian%2F12/x'))['params'], {
+    name: 'debian/12/x',
+  });
 });
 
 test('an absolute request line is taken, as clients of unix sockets send it', async () => {
@@ -252,7 +249,11 @@ const BODIES: readonly (readonly [what: string, body: string, status: number, te
 
 for (const [what, body, status, text] of BODIES) {
   test(`a body with ${what} is answered ${String(status)}`, async () => {
-    const reply = await send(server, { method: 'PUT', path: '/1.0/instances/c1', body: Buffer.from(body, 'latin1') });
+    const reply = await send(server, {
+      method: 'PUT',
+      path: '/1.0/instances/c1',
+      body: Buffer.from(body, 'latin1'),
+    });
     assert.equal(reply.status, status);
     assert.match(String(reply.json()['error']), text);
   });
@@ -267,12 +268,21 @@ test('a body over the limit is answered 413 with and without a length', async ()
 });
 
 test('a body that no route wants is left alone', async () => {
-  const reply = await send(server, { method: 'GET', path: '/1.0/instances', headers: { 'Content-Length': '8' }, body: 'nonsense' });
+  const reply = await send(server, {
+    method: 'GET',
+    path: '/1.0/instances',
+    headers: { 'Content-Length': '8' },
+    body: 'nonsense',
+  });
   assert.equal(reply.status, 200);
 });
 
 test('a stream is not parsed', async () => {
-  const reply = await send(server, { method: 'POST', path: '/1.0/test/upload', body: Buffer.alloc(3_000_000) });
+  const reply = await send(server, {
+    method: 'POST',
+    path: '/1.0/test/upload',
+    body: Buffer.alloc(3_000_000),
+  });
   assert.deepEqual(reply.json()['metadata'], { size: 3_000_000 });
 });
 
@@ -302,9 +312,13 @@ test('HEAD has the headers of GET and no body', async () => {
 });
 
 test('OPTIONS is answered everywhere, with CORS headers only when they are configured', async () => {
-  const ask = () => send(server, { method: 'OPTIONS', path: '/any/where', headers: { Origin: 'https://ui.test' } });
+  const ask = () =>
+    send(server, { method: 'OPTIONS', path: '/any/where', headers: { Origin: 'https://ui.test' } });
   assert.equal((await ask()).headers['access-control-allow-origin'], undefined);
-  await server.config.merge({ 'core.https_allowed_origin': 'https://ui.test', 'core.https_allowed_credentials': 'true' });
+  await server.config.merge({
+    'core.https_allowed_origin': 'https://ui.test',
+    'core.https_allowed_credentials': 'true',
+  });
   const reply = await ask();
   assert.equal(reply.status, 200);
   assert.equal(reply.bytes.length, 0);
@@ -312,53 +326,6 @@ test('OPTIONS is answered everywhere, with CORS headers only when they are confi
   assert.equal(reply.headers['access-control-allow-credentials'], 'true');
   assert.equal((await get('/1.0')).headers['access-control-allow-origin'], undefined);
   await server.config.merge({ 'core.https_allowed_origin': '', 'core.https_allowed_credentials': '' });
-});
-
-test('a file is sent whole, in part, or not at all when it is not newer', async () => {
-  for (const path of ['/1.0/test/file', '/1.0/test/fd']) {
-    const whole = await get(path);
-    assert.deepEqual(whole.bytes, CONTENT);
-    assert.equal(whole.headers['content-type'], 'application/octet-stream');
-    const part = await get(path, { Range: 'bytes=5-14' });
-    assert.equal(part.status, 206);
-    assert.equal(part.text, '5678901234');
-    assert.equal(part.headers['content-range'], 'bytes 5-14/10000');
-    assert.equal((await get(path, { Range: 'bytes=-3' })).text, '789');
-    assert.equal((await get(path, { Range: 'bytes=10000-' })).status, 416);
-    const unchanged = await get(path, { 'If-Modified-Since': String(whole.headers['last-modified']) });
-    assert.equal(unchanged.status, 304);
-    const head = await send(server, { method: 'HEAD', path });
-    assert.equal(head.headers['content-length'], '10000');
-  }
-});
-
-test('names of files survive as header values', async () => {
-  assert.equal((await get('/1.0/test/bytes')).headers['content-disposition'], 'inline;filename=rootfs.tar.gz');
-  assert.equal((await get('/1.0/test/file')).headers['content-disposition'], 'inline;filename="a b.txt"');
-  const odd = (await get('/1.0/test/fd')).headers;
-  assert.equal(odd['content-disposition'], "inline;filename*=UTF-8''%C3%BC");
-  assert.equal(odd['x-lxd-name'], '%C3%BC%0A');
-  assert.equal(odd['x-lxd-mode'], '0644');
-});
-
-test('descriptors of files that were sent are closed', async () => {
-  const handle = await open(file, 'r');
-  const lowest = handle.fd;
-  await handle.close();
-  for (let i = 0; i < 20; i++) await get('/1.0/test/fd', i % 2 === 0 ? {} : { 'If-Modified-Since': new Date().toUTCString() });
-  const again = await open(file, 'r');
-  assert.ok(again.fd <= lowest + 2, `descriptor ${String(again.fd)} after ${String(lowest)}`);
-  await again.close();
-});
-
-test('several files are sent as parts that a form parser reads', async () => {
-  const reply = await get('/1.0/test/parts');
-  const form = await new Response(reply.bytes, { headers: { 'Content-Type': String(reply.headers['content-type']) } }).formData();
-  assert.deepEqual([...form.keys()], ['metadata', 'rootfs']);
-  const part = form.get('rootfs');
-  assert.ok(part instanceof File);
-  assert.equal(part.name, 'root.squashfs');
-  assert.deepEqual(Buffer.from(await part.arrayBuffer()), CONTENT);
 });
 
 test('a text is sent with its own type', async () => {

@@ -20,14 +20,18 @@ function post(target: Target, body: object): Promise<Reply> {
 }
 
 /** Issues a token as the local admin and writes it as `lxc config trust add` prints it. */
-async function issue(more: object = {}): Promise<{ text: string; id: string; metadata: Record<string, unknown> }> {
+async function issue(
+  more: object = {},
+): Promise<{ text: string; id: string; metadata: Record<string, unknown> }> {
   const reply = await post(server, { type: 'client', token: true, name: 'laptop', ...more });
   assert.equal(reply.status, 202, reply.text);
   const operation = readMetadata(reply.json()['metadata']);
   const metadata = readMetadata(operation['metadata']);
   const request = readMetadata(metadata['request']);
   const { secret, fingerprint, addresses } = metadata;
-  const text = Buffer.from(JSON.stringify({ client_name: request['name'], fingerprint, addresses, secret })).toString('base64');
+  const text = Buffer.from(
+    JSON.stringify({ client_name: request['name'], fingerprint, addresses, secret }),
+  ).toString('base64');
   return { text, id: String(operation['id']), metadata };
 }
 
@@ -42,17 +46,26 @@ test('a token lets one client in, on the terms it was issued with, once', async 
   const row = server.trust.get(client.fingerprint);
   assert.deepEqual([row.name, row.restricted, row.projects], ['laptop', true, ['p1']]);
   const second = await makeServerCertificate('second');
-  const again = await post({ port: server.port, cert: second.certificate, key: second.key }, { type: 'client', password: text });
+  const again = await post(
+    { port: server.port, cert: second.certificate, key: second.key },
+    { type: 'client', password: text },
+  );
   assert.equal(again.status, 403);
 });
 
 test('a token is an operation that can be listed and revoked', async () => {
   const { text, id } = await issue();
   const list = await send(server, { path: '/1.0/operations?recursion=1' });
-  assert.match(list.text, new RegExp(`"running":\\[.*"id":"${id}","class":"token","description":"Executing operation"`));
+  assert.match(
+    list.text,
+    new RegExp(`"running":\\[.*"id":"${id}","class":"token","description":"Executing operation"`),
+  );
   assert.equal((await send(server, { method: 'DELETE', path: `/1.0/operations/${id}` })).status, 200);
   const client = await makeServerCertificate('client');
-  const late = await post({ port: server.port, cert: client.certificate, key: client.key }, { type: 'client', password: text });
+  const late = await post(
+    { port: server.port, cert: client.certificate, key: client.key },
+    { type: 'client', password: text },
+  );
   assert.equal(late.status, 403);
 });
 

@@ -17,13 +17,20 @@ const show = (path: string, access: Access): Route => ({
   path,
   access,
   summary: 'test',
-  handle: async (call) => answers.sync({ trusted: call.caller.trusted, requestor: call.caller.requestor, projects: call.caller.projects }),
+  handle: async (call) =>
+    answers.sync({
+      trusted: call.caller.trusted,
+      requestor: call.caller.requestor,
+      projects: call.caller.projects,
+    }),
 });
 
 before(async () => {
   laptop = await makeServerCertificate('laptop');
   other = await makeServerCertificate('other');
-  const routes = (['any', 'trusted', 'project', 'admin', 'metrics'] as const).map((access) => show(`/1.0/test/${access}`, access));
+  const routes = (['any', 'trusted', 'project', 'admin', 'metrics'] as const).map((access) =>
+    show(`/1.0/test/${access}`, access),
+  );
   server = await startServer({ routes, https: true });
 });
 
@@ -35,7 +42,8 @@ beforeEach(async () => {
   for (const row of server.trust.list()) await server.trust.remove(row.fingerprint);
 });
 
-const base64 = (made: ServerCertificate): string => new X509Certificate(made.certificate).raw.toString('base64');
+const base64 = (made: ServerCertificate): string =>
+  new X509Certificate(made.certificate).raw.toString('base64');
 
 function remote(made: ServerCertificate | null): Target {
   return made === null ? { port: server.port } : { port: server.port, cert: made.certificate, key: made.key };
@@ -135,7 +143,10 @@ test('a removed certificate loses the open connection too', async () => {
   });
   await new Promise((resolve) => socket.once('open', resolve));
   const closed = new Promise((resolve) => socket.once('close', resolve));
-  const gone = await send(server, { method: 'DELETE', path: `/1.0/certificates/${laptop.fingerprint.slice(0, 12)}` });
+  const gone = await send(server, {
+    method: 'DELETE',
+    path: `/1.0/certificates/${laptop.fingerprint.slice(0, 12)}`,
+  });
   assert.equal(gone.status, 200);
   await closed;
   assert.equal((await ask(remote(laptop), '/1.0/test/trusted')).status, 403);
@@ -143,7 +154,9 @@ test('a removed certificate loses the open connection too', async () => {
 
 test('certificates are listed, shown by a prefix, changed and removed', async () => {
   const fingerprint = await trustLaptop();
-  assert.deepEqual((await ask(server, '/1.0/certificates')).json()['metadata'], [`/1.0/certificates/${fingerprint}`]);
+  assert.deepEqual((await ask(server, '/1.0/certificates')).json()['metadata'], [
+    `/1.0/certificates/${fingerprint}`,
+  ]);
   const shown = await ask(server, `/1.0/certificates/${fingerprint.slice(0, 8)}`);
   const { metadata } = JSON.parse(shown.text);
   assert.deepEqual(metadata, {
@@ -155,7 +168,12 @@ test('certificates are listed, shown by a prefix, changed and removed', async ()
     fingerprint,
   });
   const edit = (method: string, body: object, tag = String(shown.headers.etag)) =>
-    send(server, { method, path: `/1.0/certificates/${fingerprint}`, headers: { 'If-Match': tag }, body: JSON.stringify(body) });
+    send(server, {
+      method,
+      path: `/1.0/certificates/${fingerprint}`,
+      headers: { 'If-Match': tag },
+      body: JSON.stringify(body),
+    });
   assert.equal((await edit('PUT', { ...metadata, name: 'desk' }, 'wrong')).status, 412);
   assert.equal((await edit('PUT', { ...metadata, name: 'desk' })).status, 200);
   assert.equal(server.trust.get(fingerprint).name, 'desk');
@@ -206,7 +224,8 @@ test('a restricted client may renew its certificate and change nothing else', as
   await trustLaptop({ restricted: true, projects: ['p1'] });
   assert.equal((await post(remote(laptop), { type: 'client', certificate: base64(other) })).status, 403);
   const own = `/1.0/certificates/${laptop.fingerprint}`;
-  const edit = (body: object) => send(remote(laptop), { method: 'PATCH', path: own, body: JSON.stringify(body) });
+  const edit = (body: object) =>
+    send(remote(laptop), { method: 'PATCH', path: own, body: JSON.stringify(body) });
   assert.equal((await edit({ restricted: false })).status, 403);
   assert.equal((await edit({ projects: ['p1', 'default'] })).status, 403);
   assert.equal((await edit({ certificate: base64(other) })).status, 200);
@@ -219,7 +238,8 @@ test('the trust password lets a client in, a wrong one does not and is slowed do
   assert.equal((await post(remote(other), { type: 'client' })).status, 403);
   assert.equal((await post(remote(laptop), { type: 'client', password: 'sesame' })).status, 201);
   assert.equal((await ask(remote(laptop), '/1.0/test/admin')).status, 200);
-  for (let i = 0; i < 5; i++) assert.equal((await post(remote(other), { type: 'client', password: 'x' })).status, 403);
+  for (let i = 0; i < 5; i++)
+    assert.equal((await post(remote(other), { type: 'client', password: 'x' })).status, 403);
   const late = await post(remote(other), { type: 'client', password: 'sesame' });
   assert.equal(late.status, 403);
   assert.match(late.text, /too many/);

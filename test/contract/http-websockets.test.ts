@@ -87,9 +87,12 @@ test('an operation is connected with its secrets, each once', async () => {
 
 test('the secret alone lets a client in that nobody trusts', async () => {
   const exec = startExec();
-  const socket = new WebSocket(`wss://127.0.0.1:${String(server.port)}/1.0/operations/${exec.id}/websocket?secret=${SECRETS['0']}`, {
-    rejectUnauthorized: false,
-  });
+  const socket = new WebSocket(
+    `wss://127.0.0.1:${String(server.port)}/1.0/operations/${exec.id}/websocket?secret=${SECRETS['0']}`,
+    {
+      rejectUnauthorized: false,
+    },
+  );
   await new Promise((resolve) => socket.once('open', resolve));
   assert.deepEqual(exec.connected, ['0']);
   socket.terminate();
@@ -97,13 +100,25 @@ test('the secret alone lets a client in that nobody trusts', async () => {
 });
 
 test('an ended operation, an unknown one and one of another class refuse', async () => {
-  const task = server.operations.create({ class: 'task', description: 'x', project: 'default', run: () => new Promise(() => undefined) });
+  const task = server.operations.create({
+    class: 'task',
+    description: 'x',
+    project: 'default',
+    run: () => new Promise(() => undefined),
+  });
   const exec = startExec();
   await new Promise(setImmediate);
   exec.end();
   await server.operations.get(exec.id)?.finished;
-  for (const [id, status] of [[task.id, 400], [exec.id, 400], ['nothing', 404]] as const) {
-    const refused = await openWebSocket(server.socketPath, `/1.0/operations/${id}/websocket?secret=${SECRETS['0']}`);
+  for (const [id, status] of [
+    [task.id, 400],
+    [exec.id, 400],
+    ['nothing', 404],
+  ] as const) {
+    const refused = await openWebSocket(
+      server.socketPath,
+      `/1.0/operations/${id}/websocket?secret=${SECRETS['0']}`,
+    );
     assert.ok('status' in refused);
     assert.equal(refused.status, status);
   }
@@ -137,7 +152,11 @@ test('a handshake with a bad key is refused', async () => {
 
 test('an upgrade to something else is answered as a plain request', async () => {
   const ask = (path: string) =>
-    sendRaw(server.socketPath, `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`, 3000);
+    sendRaw(
+      server.socketPath,
+      `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`,
+      3000,
+    );
   const root = await ask('/');
   assert.match(root.text, /^HTTP\/1\.1 200 OK\r\n/);
   assert.match(root.text, /"metadata":\["\/1\.0"\]/);
@@ -154,7 +173,8 @@ test('events come in order, of the project and the types that were asked for', a
   server.events.lifecycle('instance-started', '/1.0/instances/c2?project=p1', { project: 'p1' });
   server.events.lifecycle('config-updated', '/1.0');
   const actions: unknown[] = [];
-  for (let i = 0; i < 4; i++) actions.push(readMetadata((await all.next())['metadata'])['action'] ?? 'logging');
+  for (let i = 0; i < 4; i++)
+    actions.push(readMetadata((await all.next())['metadata'])['action'] ?? 'logging');
   assert.deepEqual(actions, ['instance-created', 'logging', 'instance-started', 'config-updated']);
   const first = await some.next();
   assert.equal(first['project'], 'p1');
@@ -206,7 +226,12 @@ test('a restricted listener hears of its project, and never of tokens or the log
       if (data.toString().includes('last')) resolve();
     });
   });
-  server.operations.create({ class: 'token', description: 'Executing operation', project: '', metadata: { secret: 'hidden' } });
+  server.operations.create({
+    class: 'token',
+    description: 'Executing operation',
+    project: '',
+    metadata: { secret: 'hidden' },
+  });
   server.events.logging('info', 'hidden', {});
   server.events.lifecycle('x', 'hidden', { project: 'default' });
   server.events.lifecycle('x', 'last', { project: 'p1' });

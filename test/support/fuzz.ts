@@ -76,7 +76,10 @@ function makeRequest(random: Random, route: Route, names: readonly string[]): Se
   return {
     method: route.method,
     path: path.replace(/[^\x21-\x7e]/g, (letter) => encodeURIComponent(letter)) + query,
-    headers: { ...values.headers(random), ...(body === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(body)) }) },
+    headers: {
+      ...values.headers(random),
+      ...(body === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(body)) }),
+    },
     ...(body === undefined ? {} : { body }),
   };
 }
@@ -92,7 +95,10 @@ async function tryRequest(
   try {
     const reply = await Promise.race([send(options.target, what), late]);
     if (reply === null) return { status: 0, failure: `no answer in ${String(patience)} ms` };
-    return { status: reply.status, failure: judge(options, route, reply) ?? (await judgeOperation(options, reply)) };
+    return {
+      status: reply.status,
+      failure: judge(options, route, reply) ?? (await judgeOperation(options, reply)),
+    };
   } catch (err) {
     // A closed connection is a right answer to nonsense, a wrong one to a request with a good head.
     return { status: 0, failure: `the connection broke (${err instanceof Error ? err.message : 'unknown'})` };
@@ -118,7 +124,9 @@ function judge(options: FuzzOptions, route: Route, reply: Reply): string | null 
 async function judgeOperation(options: FuzzOptions, reply: Reply): Promise<string | null> {
   if (reply.status !== 202 || typeof reply.headers.location !== 'string') return null;
   const ended = await send(options.target, { path: `${reply.headers.location}/wait?timeout=5` });
-  return ended.text.includes(INTERNAL_TEXT) ? `its operation ended with a bug: ${ended.text.slice(0, 300)}` : null;
+  return ended.text.includes(INTERNAL_TEXT)
+    ? `its operation ended with a bug: ${ended.text.slice(0, 300)}`
+    : null;
 }
 
 async function fuzzUpgrades(random: Random, socketPath: string, options: FuzzOptions): Promise<string[]> {
@@ -132,14 +140,18 @@ async function fuzzUpgrades(random: Random, socketPath: string, options: FuzzOpt
         `Sec-WebSocket-Version: ${random.pick(['13', '8', 'x'])}\r\nSec-WebSocket-Key: ${key}\r\n\r\n`;
       const garbage = random.bytes(random.below(200));
       const { text } = await sendRaw(socketPath, Buffer.concat([Buffer.from(head), garbage]), 300);
-      if (/^HTTP\/1\.1 500/.test(text)) failures.push(`500 for an upgrade: ${head.split('\r\n', 1)[0] ?? ''}`);
+      if (/^HTTP\/1\.1 500/.test(text))
+        failures.push(`500 for an upgrade: ${head.split('\r\n', 1)[0] ?? ''}`);
     }
   }
   return failures;
 }
 
 function describe(what: Send): string {
-  const body = what.body === undefined ? '' : ` body ${JSON.stringify(Buffer.from(what.body).toString('latin1').slice(0, 400))}`;
+  const body =
+    what.body === undefined
+      ? ''
+      : ` body ${JSON.stringify(Buffer.from(what.body).toString('latin1').slice(0, 400))}`;
   return `${what.method ?? 'GET'} ${what.path.slice(0, 300)} ${JSON.stringify(what.headers ?? {}).slice(0, 300)}${body}`;
 }
 

@@ -34,7 +34,9 @@ export function send(target: Target, what: Send): Promise<Reply> {
     path: what.path,
     headers: what.headers ?? {},
     agent: false,
-    ...(target.socketPath === undefined ? { host: '127.0.0.1', port: target.port } : { socketPath: target.socketPath }),
+    ...(target.socketPath === undefined
+      ? { host: '127.0.0.1', port: target.port }
+      : { socketPath: target.socketPath }),
   };
   const tls = {
     rejectUnauthorized: false,
@@ -70,7 +72,11 @@ export function send(target: Target, what: Send): Promise<Reply> {
 }
 
 /** Sends bytes as they are and returns all that comes back until the connection ends or `quietMs` pass without data. */
-export function sendRaw(socketPath: string, bytes: string | Buffer, quietMs: number): Promise<{ text: string; ended: boolean }> {
+export function sendRaw(
+  socketPath: string,
+  bytes: string | Buffer,
+  quietMs: number,
+): Promise<{ text: string; ended: boolean }> {
   return new Promise((resolve) => {
     const socket: Socket = connectPlain(socketPath);
     const chunks: Buffer[] = [];
@@ -92,6 +98,7 @@ export function sendRaw(socketPath: string, bytes: string | Buffer, quietMs: num
 }
 
 function toObject(value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('the body is no JSON object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Error('the body is no JSON object');
   return { ...value };
 }

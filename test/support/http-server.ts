@@ -58,7 +58,8 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   const errors: string[] = [];
   const log: Log = {
     ...SILENT,
-    error: (msg, facts) => void errors.push(`${msg}: ${String(facts?.['error'])} ${String(facts?.['stack'] ?? '')}`),
+    error: (msg, facts) =>
+      void errors.push(`${msg}: ${String(facts?.['error'])} ${String(facts?.['stack'] ?? '')}`),
     with: () => log,
   };
   const events = options.shared?.events ?? new Events();
@@ -93,7 +94,15 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     ...(options.webSocketRoutes ?? []),
   ];
   const callers = new Callers({ peerCredentials: () => ({ uid: 0 }), trusted: (der) => trust.match(der) });
-  const http = createHttp({ log, routes, webSocketRoutes, callers, operations, serverConfig: config, projectExists });
+  const http = createHttp({
+    log,
+    routes,
+    webSocketRoutes,
+    callers,
+    operations,
+    serverConfig: config,
+    projectExists,
+  });
   trust.whenRemoved((der) => {
     http.dropCertificate(der);
   });
@@ -165,8 +174,9 @@ export class MemoryConfig implements ServerConfigAdmin {
         .filter(([, value]) => value !== '' && value !== 'null'),
     );
     try {
+      const changed = (key: string): boolean => before[key] !== this.values[key];
       for (const { keys, fn } of this.watchers) {
-        for (const key of keys) if (before[key] !== this.values[key]) await fn(key);
+        for (const key of keys.filter(changed)) await fn(key);
       }
     } catch (err) {
       this.values = before;

@@ -1,16 +1,23 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { mkdtemp, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { der } from '../../../../api/http/der.ts';
 import { loadServerCertificate, makeServerCertificate } from '../../../../api/http/server-certificate.ts';
 import { isFault } from '../../../../process/fault.ts';
 
+const made: string[] = [];
+
+after(async () => {
+  for (const dir of made) await rm(dir, { recursive: true });
+});
+
 async function scratch() {
   const dir = await mkdtemp(join(tmpdir(), 'http-cert-'));
+  made.push(dir);
   return { certificatePath: join(dir, 'server.crt'), keyPath: join(dir, 'server.key'), hostName: 'node7' };
 }
 

@@ -37,7 +37,12 @@ test('a task goes from pending over running to success, each told by an event in
   });
   assert.equal(operation.render()['status'], 'Running');
   await operation.finished;
-  assert.deepEqual(seen, ['operation Pending', 'operation Running', 'operation Running', 'operation Success']);
+  assert.deepEqual(seen, [
+    'operation Pending',
+    'operation Running',
+    'operation Running',
+    'operation Success',
+  ]);
   assert.deepEqual(operation.render()['metadata'], { fs_progress: '1%' });
 });
 
@@ -52,7 +57,10 @@ test('the final event comes when the operation reads as final', async () => {
 
 test('what a task throws becomes err, with the texts of the causes', async () => {
   const { operations } = setUp();
-  const cause = Object.assign(new Error("ENOSPC: no space left on device, write '/x'"), { code: 'ENOSPC', syscall: 'write' });
+  const cause = Object.assign(new Error("ENOSPC: no space left on device, write '/x'"), {
+    code: 'ENOSPC',
+    syscall: 'write',
+  });
   const operation = operations.create({
     ...TASK,
     run: () => Promise.reject(new Fault('storage_full', 'unpack the image', { cause })),
@@ -64,7 +72,11 @@ test('what a task throws becomes err, with the texts of the causes', async () =>
 
 test('an error that is no Fault is logged once with its stack and hidden from the client', async () => {
   const lines: { msg: string; stack: unknown }[] = [];
-  const log: Log = { ...SILENT, error: (msg, facts) => void lines.push({ msg, stack: facts?.['stack'] }), with: () => log };
+  const log: Log = {
+    ...SILENT,
+    error: (msg, facts) => void lines.push({ msg, stack: facts?.['stack'] }),
+    with: () => log,
+  };
   const { operations } = setUp({ log });
   const operation = operations.create({
     ...TASK,
@@ -85,7 +97,10 @@ test('an ended operation is readable for a while and then gone', async () => {
   assert.equal(operations.known(operation.id).status, 'Success');
   const deadline = Date.now() + 5000;
   while (operations.get(operation.id) !== undefined && Date.now() < deadline) await turn();
-  assert.throws(() => operations.known(operation.id), (err) => isFault(err, 'not_found'));
+  assert.throws(
+    () => operations.known(operation.id),
+    (err) => isFault(err, 'not_found'),
+  );
 });
 
 test('cancel tells the work and ends as cancelled', async () => {
@@ -133,16 +148,27 @@ test('each websocket secret connects once, a wrong one never', async () => {
   operations.connect(operation.id, 'b'.repeat(64))(fakeSocket());
   assert.deepEqual(connected, ['control']);
   for (const secret of ['b'.repeat(64), 'c'.repeat(64), '']) {
-    assert.throws(() => operations.connect(operation.id, secret), (err) => isFault(err, 'forbidden'));
+    assert.throws(
+      () => operations.connect(operation.id, secret),
+      (err) => isFault(err, 'forbidden'),
+    );
   }
   release();
   await operation.finished;
-  assert.throws(() => operations.connect(operation.id, 'a'.repeat(64)), (err) => isFault(err, 'bad_request'));
+  assert.throws(
+    () => operations.connect(operation.id, 'a'.repeat(64)),
+    (err) => isFault(err, 'bad_request'),
+  );
 });
 
 test('a token is found by its secret once and is cancelled by its use', () => {
   const { operations, seen } = setUp();
-  operations.create({ class: 'token', description: 'Executing operation', project: '', metadata: { secret: 's1' } });
+  operations.create({
+    class: 'token',
+    description: 'Executing operation',
+    project: '',
+    metadata: { secret: 's1' },
+  });
   const matches = (metadata: Readonly<Record<string, unknown>>) => metadata['secret'] === 's1';
   assert.equal(operations.useToken(matches)?.render()['status'], 'Cancelled');
   assert.equal(operations.useToken(matches), undefined);
@@ -166,7 +192,10 @@ test('a stop tells running work, refuses new work and names what does not end', 
   await polite.finished;
   assert.equal(polite.render()['err'], 'the server is shutting down');
   assert.deepEqual(await operations.settle(10), ['stuck']);
-  assert.throws(() => operations.create(TASK), (err) => isFault(err, 'unavailable'));
+  assert.throws(
+    () => operations.create(TASK),
+    (err) => isFault(err, 'unavailable'),
+  );
 });
 
 test('resources name an instance under both of its keys', () => {
