@@ -89,10 +89,11 @@ export class CommandSocket implements Monitor {
   }
 
   async openConsole(tty: number): Promise<{ readonly fd: number; release(): void }> {
-    const answer = await this.running(COMMAND.ttyFd, NO_DATA, { value: tty, keep: true });
-    const [fd, ...more] = answer.fds;
-    if (answer.ret < 0 || fd === undefined) {
-      this.closeAll([...answer.fds, answer.connection]);
+    const answer = await this.exchange(COMMAND.ttyFd, NO_DATA, { value: tty, keep: true });
+    if (answer === 'nobody') throw this.notRunning();
+    const [fd, ...more] = answer === 'refused' ? [] : answer.fds;
+    if (answer === 'refused' || answer.ret < 0 || fd === undefined) {
+      if (answer !== 'refused') this.closeAll([...answer.fds, answer.connection]);
       throw new Fault('busy', `console of ${this.name} is in use by somebody else, or it has none`);
     }
     this.closeAll(more);

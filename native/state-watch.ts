@@ -8,11 +8,9 @@
  * is missed between two registrations, only a pair that cancels itself out.
  */
 import { Socket } from 'node:net';
-import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../process/fault.ts';
 import type { Binding } from './binding.ts';
-import { systemFault } from './faults.ts';
 import { COMMAND, decodeState, encodeCommand, HEAD_BYTES, isNobody, STATES } from './monitor-wire.ts';
 import type { ContainerState } from './types.ts';
 
@@ -54,6 +52,9 @@ export class StateWatch {
     try {
       await Promise.race([first, following]);
       this.abort.signal.throwIfAborted();
+      following.catch((err: unknown) => {
+        this.fail(err);
+      });
     } catch (err) {
       // What was interrupted says no more than that; the reason is the signal's.
       this.abort.signal.throwIfAborted();
@@ -61,12 +62,19 @@ export class StateWatch {
       throw err;
     } finally {
       clearTimeout(timer);
-      following.catch(() => undefined);
     }
   }
 
   close(): void {
     this.abort.abort();
+  }
+
+  /** A watch that was closed ends with the signal's reason; anything else is a bug in `onState`. */
+  private fail(err: unknown): void {
+    if (this.abort.signal.aborted) return;
+    queueMicrotask(() => {
+      throw err;
+    });
   }
 
   private async follow(registered: () => void): Promise<void> {
@@ -87,14 +95,13 @@ export class StateWatch {
     }
   }
 
-  /** Null when nobody listens. */
+  /** Null when nobody listens. What is in the way otherwise (no descriptors left, a full queue) may pass. */
   private async connect(): Promise<Socket | null> {
     const { signal } = this.abort;
     for (;;) {
       const fd = this.binding.connect(this.address);
       if (fd >= 0) return new Socket({ fd, readable: true, writable: true, signal });
       if (isNobody(-fd)) return null;
-      if (-fd !== constants.errno.EAGAIN) throw systemFault('connect to the monitor', fd);
       await sleep(RETRY_MS, undefined, { signal, ref: false });
     }
   }

@@ -16,6 +16,14 @@ export interface IdExtent {
   readonly range: number;
 }
 
+export interface DeviceNode {
+  readonly kind: 'c' | 'b';
+  readonly major: number;
+  readonly minor: number;
+  /** Octal, at most 0777. */
+  readonly mode: string;
+}
+
 const text = (value: string): string => (value === '' ? '-' : value);
 
 export const steps = {
@@ -91,15 +99,16 @@ export const steps = {
   ): Step => ['mount-into', String(initPid), source, target, text(flags.join(','))],
   umountFrom: (initPid: number, target: string): Step => ['umount-from', String(initPid), target],
   /** Device node on the host side (owner in ids of the current map) to be bind mounted. */
-  mknod: (
-    path: string,
-    kind: 'c' | 'b',
-    major: number,
-    minor: number,
-    mode: string,
-    uid: number,
-    gid: number,
-  ): Step => ['mknod', path, kind, String(major), String(minor), mode, String(uid), String(gid)],
+  mknod: (path: string, device: DeviceNode, uid: number, gid: number): Step => [
+    'mknod',
+    path,
+    device.kind,
+    String(device.major),
+    String(device.minor),
+    device.mode,
+    String(uid),
+    String(gid),
+  ],
   /** Removes what an archive must not bring: device nodes, and extended attributes in `trusted.`. */
   scrub: (tree: string): Step => ['scrub', tree],
   /**

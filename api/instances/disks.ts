@@ -118,10 +118,7 @@ export async function planUnix(device: string, config: StringMap, nodeDir: strin
   const mode = config['mode'] ?? '0660';
   const node = steps.mknod(
     file,
-    kind,
-    numbers.major,
-    numbers.minor,
-    mode,
+    { kind, major: numbers.major, minor: numbers.minor, mode },
     Number(config['uid'] ?? '0'),
     Number(config['gid'] ?? '0'),
   );

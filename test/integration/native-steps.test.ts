@@ -97,7 +97,7 @@ test('idmapped mounts are told from file systems that have none', async () => {
 
 test('device nodes get their owner in ids of the map', async () => {
   const path = join(fresh('nodes'), 'null');
-  const plan = [steps.idmap(MAP), steps.mknod(path, 'c', 1, 3, '0640', 0, 5)];
+  const plan = [steps.idmap(MAP), steps.mknod(path, { kind: 'c', major: 1, minor: 3, mode: '0640' }, 0, 5)];
   await native.run(plan);
   await native.run(plan);
   const stat = lstatSync(path);
