@@ -109,13 +109,26 @@ export async function resizeDetached(path: string, sizeBytes: number, signal?: A
   if (now !== null && wanted < now) await truncate(path, wanted);
 }
 
-/** Makes the file of a running instance larger, in the mount namespace its monitor has. */
+/**
+ * Makes the file of a running instance larger, in the mount namespace its
+ * monitor has. Fault bad_request where the kernel does not let us (it asks for
+ * CAP_SYS_RESOURCE, which a host that is itself a guest may lack).
+ */
 export async function growAttached(path: string, sizeBytes: number, monitorPid: number): Promise<void> {
   const device = await loopDevice(path);
   if (device === null) throw new Fault('conflict', `${path} is not mounted by the instance that uses it`);
+  const { size } = await stat(path);
   await truncate(path, sizeBytes - (sizeBytes % BLOCK));
-  await runTool('losetup', ['--set-capacity', device]);
-  await runTool('nsenter', [`--mount=/proc/${String(monitorPid)}/ns/mnt`, '--', 'resize2fs', device]);
+  try {
+    await runTool('losetup', ['--set-capacity', device]);
+    await runTool('nsenter', [`--mount=/proc/${String(monitorPid)}/ns/mnt`, '--', 'resize2fs', device]);
+  } catch (err) {
+    await truncate(path, size);
+    await runTool('losetup', ['--set-capacity', device]);
+    throw new Fault('bad_request', 'the root disk cannot grow while the instance runs; stop it first', {
+      cause: err,
+    });
+  }
 }
 
 /** The loop device a file is behind; null when there is none. */
