@@ -5,7 +5,7 @@ import WebSocket from 'ws';
 import { hashTrustPassword } from '../../api/certificates/trust-password.ts';
 import { answers, type Access, type Route } from '../../api/http/route.ts';
 import { makeServerCertificate, type ServerCertificate } from '../../api/http/server-certificate.ts';
-import { send, type Reply, type Send, type Target } from '../support/http-client.ts';
+import { send, type Reply, type Target } from '../support/http-client.ts';
 import { startServer, type TestServer } from '../support/http-server.ts';
 
 let server: TestServer;
