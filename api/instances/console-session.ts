@@ -1,6 +1,8 @@
 /** One client at a container's console, from the connecting of its sockets to the detaching. */
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
+import { isFault } from '../../process/fault.ts';
 import type { Monitor, Native } from '../../native/types.ts';
 import type { OperationContext } from '../operations/types.ts';
 import { windowResize } from '../wire/exec.ts';
@@ -12,6 +14,9 @@ import { clampSize } from './window-size.ts';
 
 /** Ends whatever the program at the console was reading, as LXD does. */
 const TERMINAL_RESET = '\u001bc';
+
+const OPEN_TRIES = 5;
+const OPEN_PAUSE_MS = 100;
 
 export interface ConsoleSessionOptions {
   readonly native: Pick<Native, 'pipe' | 'closeFd' | 'setWindowSize'>;
@@ -54,7 +59,7 @@ export class ConsoleSession {
 
   private async attach(ending: AbortSignal): Promise<void> {
     const own = new Descriptors(this.options.native);
-    const console = await this.options.openConsole();
+    const console = await this.openSoon(ending);
     own.take(console.fd);
     let stream: Socket | null = null;
     try {
@@ -71,6 +76,18 @@ export class ConsoleSession {
       stream?.destroy();
       own.closeAll();
       console.release();
+    }
+  }
+
+  /** The monitor hears of a client that left a little after the client does. */
+  private async openSoon(ending: AbortSignal): ReturnType<Monitor['openConsole']> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.options.openConsole();
+      } catch (err) {
+        if (!isFault(err, 'busy') || tries === OPEN_TRIES) throw err;
+        await sleep(OPEN_PAUSE_MS, undefined, { signal: ending });
+      }
     }
   }
 
