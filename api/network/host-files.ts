@@ -76,7 +76,8 @@ export class HostFiles {
     const before = this.contents.get(file);
     if (before === content) return 'known';
     let result: Written = before === undefined ? 'new' : 'changed';
-    for (const [other, theirs] of this.entries()) {
+    const isStatic = entry.ipv4 !== null || entry.ipv6 !== null;
+    for (const [other, theirs] of isStatic ? this.entries() : []) {
       const isSame =
         (entry.ipv4 !== null && theirs.ipv4 === entry.ipv4) ||
         (entry.ipv6 !== null && theirs.ipv6 === entry.ipv6);

@@ -118,12 +118,11 @@ export class NicPlugs {
     const network = nic.network === null ? null : this.parts.managed(nic.network);
     if (bridge === null || network === null || nic.hwaddr === '') return;
     const mode = network.config['dns.mode'] ?? '';
-    const suffix = nic.project === 'default' ? '' : `.${nic.project}`;
     const entry: HostEntry = {
       hwaddr: nic.hwaddr.toLowerCase(),
       ipv4: addresses.ipv4,
       ipv6: addresses.ipv6Lease,
-      name: mode === 'dynamic' ? null : `${nic.instance}${suffix}`,
+      name: mode === 'dynamic' ? null : dnsName(nic),
       isIgnored: [4, 6].every((family) => nic.config[`ipv${String(family)}.address`] === 'none'),
     };
     if ((await bridge.hosts.write(hostFile(nic), entry)) === 'changed') bridge.reload();
@@ -217,6 +216,14 @@ interface NicAddresses {
 export function hostFile(nic: Pick<BridgedNic, 'project' | 'instance' | 'device'>): string {
   const device = encodeURIComponent(nic.device).replaceAll('~', '%7E');
   return `${containerName(nic.project, nic.instance)}.${device}`;
+}
+
+/**
+ * Differs: LXD writes `<name>.<project>`, from which dnsmasq takes the first
+ * part: an instance would answer to the name of one in another project.
+ */
+function dnsName(nic: Pick<BridgedNic, 'project' | 'instance'>): string {
+  return nic.project === 'default' ? nic.instance : `${nic.instance}--${nic.project}`;
 }
 
 function filterOf(nic: BridgedNic, addresses: NicAddresses): NicFilter {
