@@ -132,8 +132,14 @@ function operationId(method: Method, path: string): string {
 
 /** The document of this daemon's routes, as it is kept in docs/openapi.json. */
 export function currentOpenApi(): string {
+  const { routes, webSockets } = routesForReading();
+  return `${JSON.stringify(buildOpenApi(routes, webSockets), null, 2)}\n`;
+}
+
+/** The table of this daemon's routes, to be read; none of them can be called. */
+export function routesForReading(): { readonly routes: Route[]; readonly webSockets: WebSocketRoute[] } {
   const parts = untouchedParts();
-  return `${JSON.stringify(buildOpenApi(allRoutes(parts), allWebSocketRoutes(parts)), null, 2)}\n`;
+  return { routes: allRoutes(parts), webSockets: allWebSocketRoutes(parts) };
 }
 
 /** Stands for everything routes are made of: they keep it until a request comes, and none comes here. */

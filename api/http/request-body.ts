@@ -12,6 +12,10 @@ const PATIENCE_MS = 60_000;
 const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
 const DRAIN_MS = 5000;
 const DRAIN_QUIET_MS = 250;
+/** No name, value or path can hold it; PostgreSQL cannot store it. */
+const ZERO_BYTE = /(?<!\\)(?:\\\\)*\\u0000/;
+/** An escaped half of a surrogate pair, with or without its other half. */
+const HALF_LETTER = /\\u[dD][89a-fA-F]/;
 
 /**
  * Reads and checks a JSON body. Its Content-Type is not looked at, as in LXD.
@@ -30,13 +34,24 @@ export async function readJsonBody(req: IncomingMessage, schema: z.ZodType): Pro
 
 function parseJson(text: string): unknown {
   if (text.trim() === '') throw new Fault('bad_request', 'the request body is empty, JSON was expected');
+  if (ZERO_BYTE.test(text)) throw new Fault('bad_request', 'the request body holds a zero byte in a text');
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = JSON.parse(HALF_LETTER.test(text) ? withWholeLetters(text) : text);
     return value;
   } catch (err) {
+    if (err instanceof RangeError) throw new Fault('bad_request', 'the request body is nested too deeply');
     if (!(err instanceof SyntaxError)) throw err;
     throw new Fault('bad_request', `the request body is not JSON: syntax error at ${jsonErrorPlace(text)}`);
   }
+}
+
+/**
+ * Halves of surrogate pairs become U+FFFD, as in Go: they could be stored, but
+ * then no URL could be made of the name. Rendered anew, only halves that have
+ * no partner are escapes.
+ */
+function withWholeLetters(text: string): string {
+  return JSON.stringify(JSON.parse(text)).replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, '$1\\ufffd');
 }
 
 function decodeUtf8(bytes: Buffer): string {

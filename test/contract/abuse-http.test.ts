@@ -158,6 +158,7 @@ const BODIES: readonly (readonly [what: string, body: string, status: number])[]
   ['10 MB of one string', `{"name":"${'x'.repeat(10_000_000)}"}`, 413],
   ['brackets without end', '['.repeat(500_000), 400],
   ['deep nesting', `${'['.repeat(100_000)}${']'.repeat(100_000)}`, 400],
+  ['deep nesting around half a letter', `["\\ud800",${'['.repeat(100_000)}${']'.repeat(100_000)}]`, 400],
   ['deep nesting in an unknown key', `{"name":"a","x":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 200],
   [
     '100,000 keys',

@@ -244,6 +244,8 @@ const BODIES: readonly (readonly [what: string, body: string, status: number, te
   ['a stray comma', '{"count":1,\n  }', 400, /syntax error at line 2, column 3/],
   ['a bad escape', '{"a":"\\q"}', 400, /syntax error at line 1, column 7/],
   ['bytes that are no UTF-8', '\xff\xfe', 400, /not UTF-8/],
+  ['a zero byte', '{"limits":{"cpu":"a\\u0000"}}', 400, /zero byte/],
+  ['a backslash before u0000', '{"limits":{"cpu":"a\\\\u0000"}}', 200, /^$/],
   ['a prototype', '{"__proto__":{"limits":{"cpu":"9"}}}', 200, /^$/],
 ];
 
@@ -258,6 +260,13 @@ for (const [what, body, status, text] of BODIES) {
     assert.match(String(reply.json()['error']), text);
   });
 }
+
+test('half letters become whole ones, whole ones stay', async () => {
+  const cpu = String.raw`\ud800\ud800 \ud83d\udca5 \\ud800 ü`;
+  const body = `{"limits":{"cpu":"${cpu}"}}`;
+  const reply = await send(server, { method: 'PUT', path: '/1.0/instances/c1', body });
+  assert.deepEqual(metadata(reply)['body'], { limits: { cpu: '\ufffd\ufffd 💥 \\ud800 ü' } });
+});
 
 test('a body over the limit is answered 413 with and without a length', async () => {
   const body = Buffer.alloc(10 * 1024 * 1024, ' ');
