@@ -9,14 +9,13 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { WebSocketServer } from 'ws';
 import { Fault } from '../../process/fault.ts';
 import type { Log } from '../../process/log.ts';
 import type { Events } from '../events/events.ts';
-import type { Expanded } from '../instances/types.ts';
-import type { InstanceStore } from '../instances/types.ts';
+import type { Expanded, InstanceStore } from '../instances/types.ts';
 import { parseBool } from '../instances/values.ts';
 import type { Paths } from '../paths.ts';
 import { watchGuest } from './guest-changes.ts';
@@ -77,7 +76,12 @@ class GuestSide {
     this.parts = parts;
     this.identity = new GuestIdentity(parts);
     this.server = createServer(
-      { maxHeaderSize: 8192, headersTimeout: 10_000, requestTimeout: 10_000, connectionsCheckingInterval: 5000 },
+      {
+        maxHeaderSize: 8192,
+        headersTimeout: 10_000,
+        requestTimeout: 10_000,
+        connectionsCheckingInterval: 5000,
+      },
       (req, res) => {
         this.answer(req, res);
       },
@@ -195,7 +199,9 @@ class GuestSide {
       types = wantedTypes(url);
     } catch (err) {
       const { status, text } = refusal(err, this.parts.log);
-      socket.end(`HTTP/1.1 ${String(status)} Refused\r\nConnection: close\r\nContent-Length: ${String(text.length)}\r\n\r\n${text}`);
+      socket.end(
+        `HTTP/1.1 ${String(status)} Refused\r\nConnection: close\r\nContent-Length: ${String(text.length)}\r\n\r\n${text}`,
+      );
       return;
     }
     this.webSockets.handleUpgrade(req, socket, head, (client) => {
@@ -220,7 +226,10 @@ function wantedTypes(url: URL): readonly string[] {
   if (asked === '') return ['config', 'device'];
   const types = asked.split(',');
   if (!types.every((type) => type === 'config' || type === 'device')) {
-    throw new Fault('bad_request', `${JSON.stringify(asked.slice(0, 64))} is not a list of config and device`);
+    throw new Fault(
+      'bad_request',
+      `${JSON.stringify(asked.slice(0, 64))} is not a list of config and device`,
+    );
   }
   return types;
 }
@@ -238,7 +247,8 @@ function reply(expanded: Expanded, path: string): Reply {
     case '/1.0/devices':
       return { json: guestDevices(expanded) };
   }
-  if (path.startsWith('/1.0/config/')) return { raw: configValue(expanded, path.slice('/1.0/config/'.length)) };
+  if (path.startsWith('/1.0/config/'))
+    return { raw: configValue(expanded, path.slice('/1.0/config/'.length)) };
   // Reading images is switched on by security.devlxd.images, which no instance here can have.
   if (path.startsWith('/1.0/images/')) throw new Fault('forbidden', 'not authorized');
   throw new Fault('not_found', 'not found');

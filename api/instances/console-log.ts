@@ -47,6 +47,9 @@ function consoleFile(parts: ConsoleLogParts, row: InstanceRow): string {
   return join(instanceLogDir(parts.paths, row), 'console.log');
 }
 
-function monitorOf(parts: ConsoleLogParts, row: InstanceRow): ReturnType<ConsoleLogParts['native']['monitor']> {
+function monitorOf(
+  parts: ConsoleLogParts,
+  row: InstanceRow,
+): ReturnType<ConsoleLogParts['native']['monitor']> {
   return parts.native.monitor(parts.paths.lxc, containerName(row.project, row.name));
 }

@@ -96,7 +96,7 @@ export class ConsoleSession {
       this.detached.abort();
     });
     // The end of a client's input is not its leaving: it may go on to watch.
-    startInflow(socket, terminal, () => undefined);
+    startInflow(socket, terminal);
     const isOver = await raceWith(startOutflow(terminal, socket, 'discard'), ending);
     if (isOver && !ending.aborted) {
       void sendFrame(socket, Buffer.from('\r'));

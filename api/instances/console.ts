@@ -15,7 +15,10 @@ import { checkRunning, newSecrets } from './exec.ts';
 import { instanceUrl } from './instance-url.ts';
 import type { InstanceParts } from './parts.ts';
 
-export type ConsoleParts = Pick<InstanceParts, 'native' | 'paths' | 'events' | 'operations' | 'store' | 'runtime'>;
+export type ConsoleParts = Pick<
+  InstanceParts,
+  'native' | 'paths' | 'events' | 'operations' | 'store' | 'runtime'
+>;
 
 /** Starts the operation. Faults: not_found, bad_request (not running, frozen, not a text console). */
 export function openInstanceConsole(
@@ -26,12 +29,14 @@ export function openInstanceConsole(
   const row = parts.store.byName(target.project, target.name);
   const type = post.type ?? '';
   if (type === 'vga') throw new Fault('bad_request', 'VGA console is only supported by virtual machines');
-  if (type !== '' && type !== 'console') throw new Fault('bad_request', `Unknown console type ${JSON.stringify(type)}`);
+  if (type !== '' && type !== 'console')
+    throw new Fault('bad_request', `Unknown console type ${JSON.stringify(type)}`);
   checkRunning(parts, row);
 
   const session = new ConsoleSession({
     native: parts.native,
-    openConsole: () => parts.native.monitor(parts.paths.lxc, containerName(row.project, row.name)).openConsole(0),
+    openConsole: () =>
+      parts.native.monitor(parts.paths.lxc, containerName(row.project, row.name)).openConsole(0),
     width: post.width ?? 0,
     height: post.height ?? 0,
   });

@@ -34,7 +34,8 @@ interface StreamHandle {
 export function terminalStream(native: Pick<Native, 'pipe' | 'closeFd'>, fd: number): Socket {
   const handle = newPipeHandle(native);
   const failed = handle.open(fd);
-  if (failed !== 0) throw new Fault('internal', `open terminal ${String(fd)} as a stream: error ${String(failed)}`);
+  if (failed !== 0)
+    throw new Fault('internal', `open terminal ${String(fd)} as a stream: error ${String(failed)}`);
   // `handle` has been an option of net.Socket since node 0.x but is missing in its types.
   const options = { handle, readable: true, writable: true, allowHalfOpen: true } as SocketConstructorOpts;
   return new Socket(options);
@@ -81,7 +82,7 @@ export function drainTerminal(stream: Socket, fd: number): Buffer[] {
   // Its descriptor is closed then, and the number may be another's.
   if (stream.destroyed) return out;
   const chunk = Buffer.allocUnsafe(64 * 1024);
-  for (let total = 0; total < TERMINAL_BUFFER; ) {
+  for (let total = 0; total < TERMINAL_BUFFER;) {
     const count = readNow(fd, chunk);
     if (count === 0) break;
     out.push(Buffer.from(chunk.subarray(0, count)));

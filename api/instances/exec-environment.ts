@@ -29,7 +29,10 @@ export function execEnvironment(request: EnvironmentRequest): Record<string, str
   }
   for (const [name, value] of Object.entries(request.asked)) {
     if (name === '' || name.includes('=')) {
-      throw new Fault('bad_request', `environment variable ${JSON.stringify(name)} must have a name without "="`);
+      throw new Fault(
+        'bad_request',
+        `environment variable ${JSON.stringify(name)} must have a name without "="`,
+      );
     }
     all.set(name, value);
   }

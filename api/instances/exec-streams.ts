@@ -41,7 +41,11 @@ export function sendBarrier(socket: WebSocket): Promise<void> {
  * shell); a terminal goes on being read (`whenGone: 'discard'`), since its
  * command must not hang in a write: it is ended through the control socket.
  */
-export function startOutflow(source: Socket, socket: WebSocket, whenGone: 'close' | 'discard'): Promise<void> {
+export function startOutflow(
+  source: Socket,
+  socket: WebSocket,
+  whenGone: 'close' | 'discard',
+): Promise<void> {
   let gone = false;
   const onSent = (): void => {
     if (source.isPaused() && socket.bufferedAmount <= LOW_WATER) source.resume();
@@ -73,17 +77,18 @@ export function startOutflow(source: Socket, socket: WebSocket, whenGone: 'close
 }
 
 /**
- * Writes the binary frames of a websocket to `target`. `onEnd` is called once:
+ * Writes the binary frames of a websocket to `target`. The returned function
+ * tells whether the client has ended its side; `onEnd` is called once then:
  * at the barrier, or at the end of the connection. When the command has
  * stopped reading, the rest is thrown away, so that the client's end is still seen.
  */
-export function startInflow(socket: WebSocket, target: Socket, onEnd: () => void): void {
+export function startInflow(socket: WebSocket, target: Socket, onEnd?: () => void): () => boolean {
   let ended = false;
   let broken = false;
   const end = (): void => {
     if (ended) return;
     ended = true;
-    onEnd();
+    onEnd?.();
   };
   target.on('drain', () => {
     socket.resume();
@@ -106,6 +111,7 @@ export function startInflow(socket: WebSocket, target: Socket, onEnd: () => void
   socket.once('close', end);
   if (socket.readyState >= socket.CLOSING) end();
   socket.resume();
+  return () => ended;
 }
 
 /** How long a client may take to end its side after the barrier, in milliseconds. */

@@ -68,7 +68,11 @@ async function exitCode(options: TaskOptions, stdio: StdioFds): Promise<number> 
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
-      reject(new Fault('unavailable', 'the command goes on, but its end is not seen any more', { cause: signal.reason }));
+      reject(
+        new Fault('unavailable', 'the command goes on, but its end is not seen any more', {
+          cause: signal.reason,
+        }),
+      );
     };
     signal.addEventListener('abort', onAbort, { once: true });
     work.then(resolve, reject).finally(() => {

@@ -30,16 +30,13 @@ export async function runTerminal(session: ExecSession, context: OperationContex
     const command = await session.start([slave, slave, slave], context);
 
     const socket = session.sockets.connected('0');
-    let clientEnded = false;
-    startInflow(socket, stream, () => {
-      clientEnded = true;
-    });
+    const hasClientEnded = startInflow(socket, stream);
     void startOutflow(stream, socket, 'discard');
     const code = await session.exitOf(command, context);
     for (const chunk of drainTerminal(stream, master)) void sendFrame(socket, chunk);
     session.sockets.get('control')?.terminate();
     await sendBarrier(socket);
-    if (!clientEnded) endAfterGrace(session.sockets.release('0'));
+    if (!hasClientEnded()) endAfterGrace(session.sockets.release('0'));
     return code;
   } finally {
     session.resizeWith(null);

@@ -38,7 +38,14 @@ interface Held {
 }
 
 /** Answers about a file: the session itself is well. */
-const ORDINARY: readonly FaultCode[] = ['not_found', 'forbidden', 'bad_request', 'already_exists', 'storage_full', 'too_large'];
+const ORDINARY: readonly FaultCode[] = [
+  'not_found',
+  'forbidden',
+  'bad_request',
+  'already_exists',
+  'storage_full',
+  'too_large',
+];
 
 export class FileSessions {
   private readonly parts: FileSessionParts;
@@ -62,7 +69,9 @@ export class FileSessions {
       return await work(held.session, held.ending.signal);
     } catch (err) {
       if (held.ending.signal.aborted) {
-        throw new Fault('busy', 'the instance is being started, stopped or deleted; try again', { cause: err });
+        throw new Fault('busy', 'the instance is being started, stopped or deleted; try again', {
+          cause: err,
+        });
       }
       const isOrdinary = isFault(err) && ORDINARY.includes(err.code);
       if (!isOrdinary && this.held.get(id) === held) await this.close(id);

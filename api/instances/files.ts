@@ -20,7 +20,11 @@ const WRITE_BUFFER = 1024 * 1024;
 export type FileContent =
   | { readonly kind: 'file'; readonly stat: FileStat; /** The caller closes it. */ readonly fd: number }
   | { readonly kind: 'directory'; readonly stat: FileStat; readonly names: readonly string[] }
-  | { readonly kind: 'symlink'; readonly stat: FileStat; /** Absolute, as seen inside. */ readonly target: string };
+  | {
+      readonly kind: 'symlink';
+      readonly stat: FileStat;
+      /** Absolute, as seen inside. */ readonly target: string;
+    };
 
 /** The path as the helper wants it: absolute. Fault bad_request for one that cannot be. */
 export function checkPath(path: string | null): string {
@@ -44,20 +48,31 @@ export function readFile(sessions: FileSessions, id: string, path: string): Prom
       case 'directory':
         return { kind: 'directory', stat, names: await files.list(path) };
       case 'symlink':
-        return { kind: 'symlink', stat, target: posix.resolve(posix.dirname(path), await files.readlink(path)) };
+        return {
+          kind: 'symlink',
+          stat,
+          target: posix.resolve(posix.dirname(path), await files.readlink(path)),
+        };
       case 'file': {
         // The file may have been exchanged since: what was opened is what counts.
         const opened = await files.openRead(path);
         return { kind: 'file', stat: opened.stat, fd: opened.fd };
       }
       case 'other':
-        throw new Fault('bad_request', `${path} is a device, socket or pipe; only files, directories and links can be read`);
+        throw new Fault(
+          'bad_request',
+          `${path} is a device, socket or pipe; only files, directories and links can be read`,
+        );
     }
   });
 }
 
 /** Which of these paths exist (as anything). Never rejects: what cannot be told is false. */
-export async function existing(sessions: FileSessions, id: string, paths: readonly string[]): Promise<boolean[]> {
+export async function existing(
+  sessions: FileSessions,
+  id: string,
+  paths: readonly string[],
+): Promise<boolean[]> {
   const exists = async (files: FileSession, path: string): Promise<boolean> => {
     try {
       await files.stat(path);
@@ -89,7 +104,9 @@ export async function writeFile(
   const owner = { uid: headers.uid ?? 0, gid: headers.gid ?? 0 };
   switch (headers.kind) {
     case 'directory':
-      return sessions.use(id, (files) => makeDirectory(files, path, { ...owner, mode: headers.mode ?? 0o750 }));
+      return sessions.use(id, (files) =>
+        makeDirectory(files, path, { ...owner, mode: headers.mode ?? 0o750 }),
+      );
     case 'symlink': {
       const target = await readTarget(body);
       return sessions.use(id, (files) => makeLink(files, path, target, owner));
@@ -142,7 +159,8 @@ async function readTarget(body: Readable): Promise<string> {
   for await (const chunk of body) {
     if (!Buffer.isBuffer(chunk)) continue;
     size += chunk.length;
-    if (size >= PATH_MAX) throw new Fault('bad_request', 'the target of a link must be shorter than 4096 bytes');
+    if (size >= PATH_MAX)
+      throw new Fault('bad_request', 'the target of a link must be shorter than 4096 bytes');
     chunks.push(chunk);
   }
   const target = Buffer.concat(chunks).toString('utf8');

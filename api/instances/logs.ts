@@ -2,6 +2,7 @@
 import { lstat, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
+import type { Log } from '../../process/log.ts';
 import { containerName } from '../paths.ts';
 import type { Paths } from '../paths.ts';
 import { isErrno } from './descriptor-streams.ts';
@@ -40,7 +41,8 @@ export async function findLogFile(
     // The folder is the daemon's own, so a link in it can only be a mistake; it is not followed.
     if ((await lstat(path)).isFile()) return path;
   } catch (err) {
-    if (!isErrno(err, 'ENOENT', 'ENAMETOOLONG')) throw new Fault('internal', `open log file "${file}"`, { cause: err });
+    if (!isErrno(err, 'ENOENT', 'ENAMETOOLONG'))
+      throw new Fault('internal', `open log file "${file}"`, { cause: err });
   }
   throw new Fault('not_found', `no log file "${file}"`);
 }
@@ -73,16 +75,18 @@ export async function expireLogs(
   for (const row of parts.store.list()) {
     const dir = instanceLogDir(parts.paths, row);
     for (const name of await namesIn(dir)) {
-      if (IN_USE.includes(name)) continue;
-      try {
-        const path = join(dir, name);
-        const found = await lstat(path);
-        if (found.isFile() && now - found.mtimeMs > KEEP_MS) await unlink(path);
-      } catch (err) {
-        // Deleted by a client in between is what was wanted; the rest must not stop the other files.
-        if (!isErrno(err, 'ENOENT')) parts.log.warn('old log file stays', { instance: row.name, file: name, error: err });
-      }
+      if (!IN_USE.includes(name)) await expire(parts.log, join(dir, name), now);
     }
+  }
+}
+
+async function expire(log: Log, path: string, now: number): Promise<void> {
+  try {
+    const found = await lstat(path);
+    if (found.isFile() && now - found.mtimeMs > KEEP_MS) await unlink(path);
+  } catch (err) {
+    // Deleted by a client in between is what was wanted; the rest must not stop the other files.
+    if (!isErrno(err, 'ENOENT')) log.warn('old log file stays', { file: path, error: err });
   }
 }
 

@@ -22,7 +22,13 @@ export const instanceExecPost = z.object({
 export type InstanceExecPost = z.infer<typeof instanceExecPost>;
 
 /** The Go client writes the numbers of a resize as text, others as numbers. */
-const number = z.union([z.number().int(), z.string().regex(/^\d{1,9}$/).transform(Number)]);
+const number = z.union([
+  z.number().int(),
+  z
+    .string()
+    .regex(/^\d{1,9}$/)
+    .transform(Number),
+]);
 
 export const windowResize = z.object({
   command: z.literal('window-resize'),

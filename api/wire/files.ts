@@ -92,7 +92,10 @@ function readMode(headers: IncomingHttpHeaders): number | undefined {
   else if (hexadecimal !== undefined) mode = parseInt(hexadecimal, 16);
   else if (decimal !== undefined) mode = Number(decimal);
   if (!(mode <= 0o7777)) {
-    throw new Fault('bad_request', 'header x-lxd-mode is not a file mode; write it in octal, for example 0644');
+    throw new Fault(
+      'bad_request',
+      'header x-lxd-mode is not a file mode; write it in octal, for example 0644',
+    );
   }
   return mode;
 }

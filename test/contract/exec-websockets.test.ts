@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { ExecSession } from '../../api/instances/exec-session.ts';
-import { newSecrets } from '../../api/instances/exec.ts';
-import type { Operation } from '../../api/operations/types.ts';
-import type { Native } from '../../native/types.ts';
-import { fakeNative } from '../support/fake-native.ts';
-import { openFakePty } from '../support/fake-terminal.ts';
+import { connectAll, startExec } from '../support/exec-server.ts';
 import { openOperationServer, outcomeOf } from '../support/operation-sockets.ts';
 import type { OperationServer, TestSocket } from '../support/operation-sockets.ts';
 
@@ -17,77 +11,9 @@ before(async () => {
 });
 after(() => server.close());
 
-const ENV = { PATH: process.env['PATH'] ?? '/usr/bin:/bin' };
-
-interface Run {
-  readonly operation: Operation;
-  readonly started: Promise<void>;
-}
-
-function start(argv: readonly string[], options: { terminal?: boolean; native?: Partial<Native> } = {}): Run {
-  const native = fakeNative(options.native);
-  const terminal = options.terminal === true;
-  let onStarted: () => void = () => undefined;
-  const started = new Promise<void>((resolve) => {
-    onStarted = resolve;
-  });
-  const session = new ExecSession({
-    native,
-    isInteractive: terminal,
-    width: 80,
-    height: 25,
-    launch: (stdio) =>
-      native.exec({
-        lxcPath: '/',
-        name: 'c1',
-        configFile: '/',
-        argv,
-        env: ENV,
-        uid: 0,
-        gid: 0,
-        cwd: '/',
-        stdio,
-        sealed: false,
-        killWithDaemon: true,
-      }),
-    openPty: () => Promise.resolve(openFakePty()),
-    onStarted,
-  });
-  const operation = server.operations.create({
-    class: 'websocket',
-    description: 'Executing command',
-    project: 'default',
-    metadata: { fds: newSecrets(session.socketNames) },
-    onConnect: (name, socket) => {
-      session.sockets.add(name, socket);
-    },
-    run: (context) => session.run(context),
-  });
-  return { operation, started };
-}
-
-interface Sockets {
-  readonly control: TestSocket;
-  readonly zero: TestSocket;
-  readonly one: TestSocket;
-  readonly two: TestSocket;
-}
-
-/** In the order of the Go client. */
-async function connect(operation: Operation): Promise<Sockets> {
-  const control = await server.connect(operation, 'control');
-  const zero = await server.connect(operation, '0');
-  const one = await server.connect(operation, '1');
-  return { control, zero, one, two: await server.connect(operation, '2') };
-}
-
-function openDescriptors(): number {
-  return readdirSync('/proc/self/fd').length;
-}
-
 test('both outputs end with a barrier, the sockets without a close frame, the operation with the code', async () => {
-  const { operation } = start(['sh', '-c', 'echo out; echo err >&2; exit 3']);
-  const { control, zero, one, two } = await connect(operation);
+  const { operation } = startExec(server, ['sh', '-c', 'echo out; echo err >&2; exit 3']);
+  const { control, zero, one, two } = await connectAll(server, operation);
   await Promise.all([control, zero, one, two].map((socket) => socket.closed()));
   await operation.finished;
   assert.equal(one.text, 'out\n');
@@ -100,14 +26,14 @@ test('both outputs end with a barrier, the sockets without a close frame, the op
 });
 
 test('each socket is pinged with the text keepalive when it connects', async () => {
-  const { operation } = start(['true']);
-  const sockets = Object.values(await connect(operation));
+  const { operation } = startExec(server, ['true']);
+  const sockets = Object.values(await connectAll(server, operation));
   await Promise.all(sockets.map((socket: TestSocket) => socket.closed()));
   for (const socket of sockets) assert.deepEqual(socket.pings, ['keepalive']);
 });
 
 test('input sent before the command runs is not lost, and its barrier is the end of the input', async () => {
-  const { operation } = start(['sh', '-c', 'cat; echo end']);
+  const { operation } = startExec(server, ['sh', '-c', 'cat; echo end']);
   const zero = await server.connect(operation, '0');
   zero.send(Buffer.from('early '));
   zero.send(Buffer.from('input\n'));
@@ -120,8 +46,8 @@ test('input sent before the command runs is not lost, and its barrier is the end
 });
 
 test('closing socket 0 is the end of the input too', async () => {
-  const { operation } = start(['sh', '-c', 'cat; echo end']);
-  const { zero, one } = await connect(operation);
+  const { operation } = startExec(server, ['sh', '-c', 'cat; echo end']);
+  const { zero, one } = await connectAll(server, operation);
   zero.send(Buffer.from('x\n'));
   zero.socket.close();
   await operation.finished;
@@ -130,8 +56,8 @@ test('closing socket 0 is the end of the input too', async () => {
 });
 
 test('100 MB come through cat unchanged while memory stays flat', async () => {
-  const { operation } = start(['cat']);
-  const { zero, one } = await connect(operation);
+  const { operation } = startExec(server, ['cat']);
+  const { zero, one } = await connectAll(server, operation);
   const sent = createHash('sha256');
   const got = createHash('sha256');
   let received = 0;
@@ -171,13 +97,13 @@ test('100 MB come through cat unchanged while memory stays flat', async () => {
 });
 
 test('a client that does not read stops the command', async () => {
-  const { operation } = start(['sh', '-c', 'head -c 50000000 /dev/zero; echo done >&2']);
-  const { zero, one, two } = await connect(operation);
+  const { operation } = startExec(server, ['sh', '-c', 'head -c 50000000 /dev/zero; echo done >&2']);
+  const { zero, one, two } = await connectAll(server, operation);
   one.socket.pause();
   zero.send('');
   // Time passes by the work of another command; it would be enough for all of the output.
-  const other = start(['sh', '-c', 'head -c 50000000 /dev/zero | wc -c']);
-  await connect(other.operation);
+  const other = startExec(server, ['sh', '-c', 'head -c 50000000 /dev/zero | wc -c']);
+  await connectAll(server, other.operation);
   await other.operation.finished;
   assert.equal(two.text, '');
   one.socket.resume();
@@ -188,8 +114,12 @@ test('a client that does not read stops the command', async () => {
 });
 
 test('a command that ignores its input does not hold up its end', async () => {
-  const { operation } = start(['sh', '-c', 'exec <&-; trap "exit 5" TERM; echo closed; while :; do :; done']);
-  const { control, zero, one } = await connect(operation);
+  const { operation } = startExec(server, [
+    'sh',
+    '-c',
+    'exec <&-; trap "exit 5" TERM; echo closed; while :; do :; done',
+  ]);
+  const { control, zero, one } = await connectAll(server, operation);
   await one.until((socket) => socket.text === 'closed\n');
   for (let i = 0; i < 64; i++) zero.send(Buffer.alloc(65_536));
   control.send(JSON.stringify({ command: 'signal', signal: 15 }));
@@ -199,8 +129,8 @@ test('a command that ignores its input does not hold up its end', async () => {
 
 test('signals of the control socket reach the command, written as number or text', async () => {
   for (const signal of [15, '15']) {
-    const { operation } = start(['sh', '-c', 'echo ready; exec sleep 1000']);
-    const { control, one } = await connect(operation);
+    const { operation } = startExec(server, ['sh', '-c', 'echo ready; exec sleep 1000']);
+    const { control, one } = await connectAll(server, operation);
     await one.until((socket) => socket.text === 'ready\n');
     control.send('not json');
     control.send(JSON.stringify({ command: 'nothing known' }));
@@ -211,15 +141,15 @@ test('signals of the control socket reach the command, written as number or text
 });
 
 test('closing the control socket kills the command', async () => {
-  const { operation } = start(['sleep', '1000']);
-  const { control } = await connect(operation);
+  const { operation } = startExec(server, ['sleep', '1000']);
+  const { control } = await connectAll(server, operation);
   control.socket.terminate();
   await operation.finished;
   assert.equal(outcomeOf(operation).return, 137);
 });
 
 test('without a control socket the end of socket 1 kills the command', async () => {
-  const { operation, started } = start(['sleep', '1000']);
+  const { operation, started } = startExec(server, ['sleep', '1000']);
   const zero = await server.connect(operation, '0');
   const one = await server.connect(operation, '1');
   await server.connect(operation, '2');
@@ -231,8 +161,8 @@ test('without a control socket the end of socket 1 kills the command', async () 
 });
 
 test('a client that closes an output gives the command a closed pipe', async () => {
-  const { operation } = start(['sh', '-c', 'while echo y; do :; done 2>/dev/null; exit 9']);
-  const { one } = await connect(operation);
+  const { operation } = startExec(server, ['sh', '-c', 'while echo y; do :; done 2>/dev/null; exit 9']);
+  const { one } = await connectAll(server, operation);
   await one.until((socket) => socket.text.length > 0);
   one.socket.terminate();
   await operation.finished;
@@ -240,8 +170,8 @@ test('a client that closes an output gives the command a closed pipe', async () 
 });
 
 test('a grandchild that holds the output keeps the operation open, with its return already told', async () => {
-  const { operation } = start(['sh', '-c', 'exec 3<&0; { read x <&3; echo $x; } & exit 4']);
-  const { zero, one } = await connect(operation);
+  const { operation } = startExec(server, ['sh', '-c', 'exec 3<&0; { read x <&3; echo $x; } & exit 4']);
+  const { zero, one } = await connectAll(server, operation);
   while (outcomeOf(operation).return === undefined) await new Promise((resolve) => setImmediate(resolve));
   assert.equal(outcomeOf(operation).status, 'Running');
   zero.send(Buffer.from('late\n'));
@@ -256,8 +186,8 @@ test('a program that is not there, or cannot be run, fails the operation with th
     [['/no/such/program'], 127, 'Command not found'],
     [['/etc/passwd'], 126, 'Command not executable'],
   ] as const) {
-    const { operation } = start(argv);
-    const { one } = await connect(operation);
+    const { operation } = startExec(server, argv);
+    const { one } = await connectAll(server, operation);
     await operation.finished;
     await one.closed();
     assert.deepEqual(outcomeOf(operation), { status: 'Failure', err, return: code });
@@ -265,7 +195,7 @@ test('a program that is not there, or cannot be run, fails the operation with th
 });
 
 test('an attach that fails gives return -1 and the reason', async () => {
-  const { operation } = start(['true'], {
+  const { operation } = startExec(server, ['true'], {
     native: {
       exec: () => ({
         started: Promise.reject(new Error('no such container')),
@@ -274,7 +204,7 @@ test('an attach that fails gives return -1 and the reason', async () => {
       }),
     },
   });
-  const { zero } = await connect(operation);
+  const { zero } = await connectAll(server, operation);
   await operation.finished;
   await zero.closed();
   assert.equal(outcomeOf(operation).status, 'Failure');
@@ -282,7 +212,7 @@ test('an attach that fails gives return -1 and the reason', async () => {
 });
 
 test('sockets that do not come in five seconds fail the operation', async () => {
-  const { operation } = start(['true']);
+  const { operation } = startExec(server, ['true']);
   const zero = await server.connect(operation, '0');
   await operation.finished;
   await zero.closed();
@@ -293,81 +223,13 @@ test('sockets that do not come in five seconds fail the operation', async () => 
   });
 });
 
-test('a terminal: output, then control is closed, then the barrier, and the operation ends by itself', async () => {
-  const { operation } = start(['sh', '-c', 'tty; exit 7'], { terminal: true });
-  const control = await server.connect(operation, 'control');
-  const zero = await server.connect(operation, '0');
-  await operation.finished;
-  await zero.barrier();
-  await control.closed();
-  assert.match(zero.text, /^\/dev\/pts\/\d+\r\n$/);
-  assert.deepEqual(outcomeOf(operation), { status: 'Success', err: '', return: 7 });
-  assert.equal(zero.closeCode, null);
-  zero.send('');
-  await zero.closed();
-  assert.equal(zero.closeCode, 1006);
-});
-
-test('nothing a terminal shows at the end is lost', async () => {
-  for (let round = 0; round < 10; round++) {
-    const { operation } = start(['sh', '-c', 'stty -onlcr; seq 1 20000; printf end'], { terminal: true });
-    await server.connect(operation, 'control');
-    const zero = await server.connect(operation, '0');
-    await zero.barrier();
-    assert.equal(zero.bytes.length, 108_894 + 3);
-    assert.ok(zero.text.endsWith('20000\nend'));
-    zero.socket.close();
-  }
-});
-
-test('a background process that holds the terminal and writes to it does not hold the operation', async () => {
-  const { operation } = start(['sh', '-c', "trap '' HUP; (while echo y; do :; done) & echo gone"], { terminal: true });
-  await server.connect(operation, 'control');
-  const zero = await server.connect(operation, '0');
-  await zero.barrier();
-  await operation.finished;
-  assert.match(zero.text, /gone\r\n/);
-});
-
-test('resizes reach the terminal, the one of the request first, numbers or texts', async () => {
-  const sizes: string[] = [];
-  const { operation, started } = start(['sleep', '1000'], {
-    terminal: true,
-    native: {
-      setWindowSize: (_fd, columns, rows) => {
-        sizes.push(`${String(columns)}x${String(rows)}`);
-      },
-    },
-  });
-  const control = await server.connect(operation, 'control');
-  await server.connect(operation, '0');
-  await started;
-  control.send(JSON.stringify({ command: 'window-resize', args: { width: '100', height: '30' } }));
-  control.send(JSON.stringify({ command: 'window-resize', args: { width: 120, height: 40 } }));
-  control.send(JSON.stringify({ command: 'window-resize', args: { width: 0, height: 40 } }));
-  control.send(JSON.stringify({ command: 'signal', signal: 9 }));
-  await operation.finished;
-  assert.deepEqual(sizes, ['80x25', '100x30', '120x40']);
-});
-
-test('input to a terminal whose program does not read does not stop the process', async () => {
-  const { operation } = start(['sh', '-c', 'stty raw; echo ready; exec sleep 1000'], { terminal: true });
-  const control = await server.connect(operation, 'control');
-  const zero = await server.connect(operation, '0');
-  await zero.until((socket) => socket.text.includes('ready'));
-  for (let i = 0; i < 100; i++) zero.send(Buffer.alloc(10_000, 'x'));
-  control.send(JSON.stringify({ command: 'signal', signal: 15 }));
-  await operation.finished;
-  assert.equal(outcomeOf(operation).return, 143);
-});
-
 test('the end of the daemon kills the command and closes the sockets', async () => {
   const other = await openOperationServer();
   const kept = server;
   server = other;
   try {
-    const { operation, started } = start(['sleep', '1000']);
-    const { one } = await connect(operation);
+    const { operation, started } = startExec(server, ['sleep', '1000']);
+    const { one } = await connectAll(server, operation);
     await started;
     other.operations.abortAll();
     await operation.finished;
@@ -377,30 +239,4 @@ test('the end of the daemon kills the command and closes the sockets', async () 
     server = kept;
     await other.close();
   }
-});
-
-test('no descriptor is left behind by any of this', async () => {
-  const run = async (terminal: boolean, argv: readonly string[]): Promise<void> => {
-    const { operation } = start(argv, { terminal });
-    const names = terminal ? ['control', '0'] : ['control', '0', '1', '2'];
-    const sockets: TestSocket[] = [];
-    for (const name of names) sockets.push(await server.connect(operation, name));
-    await operation.finished;
-    for (const socket of sockets) {
-      socket.socket.terminate();
-      await socket.closed();
-    }
-  };
-  await run(false, ['true']);
-  await run(true, ['true']);
-  const before = openDescriptors();
-  for (let i = 0; i < 20; i++) {
-    await run(false, ['echo', 'x']);
-    await run(true, ['echo', 'x']);
-    await run(false, ['/no/such/program']);
-  }
-  for (let turns = 0; openDescriptors() > before && turns < 100; turns++) {
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  assert.ok(openDescriptors() <= before, `${String(openDescriptors())} after ${String(before)}`);
 });

@@ -171,7 +171,10 @@ test('an unprivileged user can open a terminal by its name', async () => {
 });
 
 test('recorded output lands in the log folder under the id of the operation', async () => {
-  const operation = await exec({ command: ['sh', '-c', 'echo out; echo err >&2; exit 3'], 'record-output': true });
+  const operation = await exec({
+    command: ['sh', '-c', 'echo out; echo err >&2; exit 3'],
+    'record-output': true,
+  });
   await operation.finished;
   const base = `exec_${operation.id}`;
   assert.deepEqual(metadataOf(operation).output, {

@@ -78,10 +78,22 @@ for (const which of ['running', 'stopped'] as const) {
   const target = (): TinyContainer => (which === 'running' ? running : stopped);
 
   test(`${which}: a new file gets owner and mode, an old one keeps its own`, async () => {
-    const first = await request('POST', target(), '/tmp/a', { 'X-LXD-uid': '33', 'X-LXD-gid': '34', 'X-LXD-mode': '0640' }, 'one');
+    const first = await request(
+      'POST',
+      target(),
+      '/tmp/a',
+      { 'X-LXD-uid': '33', 'X-LXD-gid': '34', 'X-LXD-mode': '0640' },
+      'one',
+    );
     assert.equal(first.status, 200);
     assert.deepEqual(first.json()['metadata'], {});
-    const again = await request('POST', target(), 'tmp/a', { 'X-LXD-uid': '0', 'X-LXD-mode': '0777' }, 'second');
+    const again = await request(
+      'POST',
+      target(),
+      'tmp/a',
+      { 'X-LXD-uid': '0', 'X-LXD-mode': '0777' },
+      'second',
+    );
     assert.equal(again.status, 200);
     const read = await get(target(), 'tmp/a');
     assert.equal(read.text, 'second');
@@ -98,12 +110,19 @@ for (const which of ['running', 'stopped'] as const) {
     await request('POST', target(), '/tmp/log', {}, 'a');
     assert.equal((await request('POST', target(), '/tmp/log', { 'X-LXD-write': 'append' }, 'b')).status, 200);
     assert.equal((await get(target(), '/tmp/log')).text, 'ab');
-    assert.equal((await request('POST', target(), '/tmp/none', { 'X-LXD-write': 'append' }, 'b')).status, 404);
+    assert.equal(
+      (await request('POST', target(), '/tmp/none', { 'X-LXD-write': 'append' }, 'b')).status,
+      404,
+    );
   });
 
   test(`${which}: directories are made, listed, and removed when they are empty`, async () => {
     const make = (): Promise<Reply> =>
-      request('POST', target(), '/tmp/dir', { 'X-LXD-type': 'directory', 'X-LXD-mode': '0755', 'X-LXD-uid': '5' });
+      request('POST', target(), '/tmp/dir', {
+        'X-LXD-type': 'directory',
+        'X-LXD-mode': '0755',
+        'X-LXD-uid': '5',
+      });
     assert.equal((await make()).status, 200);
     assert.equal((await make()).status, 200);
     await request('POST', target(), '/tmp/dir/b', {}, '');
@@ -123,7 +142,8 @@ for (const which of ['running', 'stopped'] as const) {
   });
 
   test(`${which}: links are made as they are given and read as absolute paths`, async () => {
-    const make = (text: string): Promise<Reply> => request('POST', target(), '/tmp/link', { 'X-LXD-type': 'symlink' }, text);
+    const make = (text: string): Promise<Reply> =>
+      request('POST', target(), '/tmp/link', { 'X-LXD-type': 'symlink' }, text);
     assert.equal((await make('../etc/passwd')).status, 200);
     assert.equal((await make('../etc/passwd')).status, 200);
     assert.equal((await make('/elsewhere')).status, 409);
@@ -151,34 +171,45 @@ for (const which of ['running', 'stopped'] as const) {
     assert.equal((await request('POST', target(), '/tmp/big', {}, bytes)).status, 200);
     const back = await get(target(), '/tmp/big');
     assert.equal(back.bytes.length, bytes.length);
-    assert.equal(createHash('md5').update(back.bytes).digest('hex'), createHash('md5').update(bytes).digest('hex'));
+    assert.equal(
+      createHash('md5').update(back.bytes).digest('hex'),
+      createHash('md5').update(bytes).digest('hex'),
+    );
     await request('DELETE', target(), '/tmp/big');
   });
 
   test(`${which}: bad requests are answered with what is wrong`, async () => {
-    const cases: readonly [method: string, path: string, headers: Record<string, string>, status: number][] = [
-      ['GET', '/no/such', {}, 404],
-      ['GET', '/etc/passwd/x', {}, 400],
-      ['GET', '/a\0b', {}, 400],
-      ['GET', `/${'x'.repeat(5000)}`, {}, 400],
-      ['POST', '/no/such/parent', {}, 404],
-      ['POST', '/tmp', {}, 400],
-      ['POST', '/tmp/x', { 'X-LXD-type': 'fifo' }, 400],
-      ['POST', '/tmp/x', { 'X-LXD-write': 'sideways' }, 400],
-      ['POST', '/tmp/x', { 'X-LXD-mode': '0999' }, 400],
-      ['POST', '/tmp/x', { 'X-LXD-mode': 'rw' }, 400],
-      ['POST', '/tmp/x', { 'X-LXD-uid': '-1' }, 400],
-      ['POST', '/tmp/x', { 'X-LXD-gid': 'root' }, 400],
-      ['POST', '/tmp/outside-the-map', { 'X-LXD-uid': '70000' }, 400],
-      ['POST', '/etc/passwd', { 'X-LXD-type': 'directory' }, 409],
-      ['DELETE', '/no/such', {}, 404],
-      ['DELETE', '/', {}, 400],
-    ];
+    const cases: readonly [method: string, path: string, headers: Record<string, string>, status: number][] =
+      [
+        ['GET', '/no/such', {}, 404],
+        ['GET', '/etc/passwd/x', {}, 400],
+        ['GET', '/a\0b', {}, 400],
+        ['GET', `/${'x'.repeat(5000)}`, {}, 400],
+        ['POST', '/no/such/parent', {}, 404],
+        ['POST', '/tmp', {}, 400],
+        ['POST', '/tmp/x', { 'X-LXD-type': 'fifo' }, 400],
+        ['POST', '/tmp/x', { 'X-LXD-write': 'sideways' }, 400],
+        ['POST', '/tmp/x', { 'X-LXD-mode': '0999' }, 400],
+        ['POST', '/tmp/x', { 'X-LXD-mode': 'rw' }, 400],
+        ['POST', '/tmp/x', { 'X-LXD-uid': '-1' }, 400],
+        ['POST', '/tmp/x', { 'X-LXD-gid': 'root' }, 400],
+        ['POST', '/tmp/outside-the-map', { 'X-LXD-uid': '70000' }, 400],
+        ['POST', '/etc/passwd', { 'X-LXD-type': 'directory' }, 409],
+        ['DELETE', '/no/such', {}, 404],
+        ['DELETE', '/', {}, 400],
+      ];
     for (const [method, path, headers, status] of cases) {
       const reply = await request(method, target(), path, headers, method === 'POST' ? 'x' : '');
-      assert.equal(reply.status, status, `${method} ${path.slice(0, 40)} ${JSON.stringify(headers)}: ${reply.text}`);
+      assert.equal(
+        reply.status,
+        status,
+        `${method} ${path.slice(0, 40)} ${JSON.stringify(headers)}: ${reply.text}`,
+      );
     }
-    const none = await send({ socketPath: server.socketPath }, { path: `/1.0/instances/${target().name}/files` });
+    const none = await send(
+      { socketPath: server.socketPath },
+      { path: `/1.0/instances/${target().name}/files` },
+    );
     assert.equal(none.status, 400);
   });
 
@@ -257,7 +288,10 @@ test('what a guest mounts is seen, as from inside', async () => {
 
 test('the events tell of files that were read, written and removed', () => {
   for (const action of ['instance-file-retrieved', 'instance-file-pushed', 'instance-file-deleted']) {
-    assert.ok(told.some((text) => text.includes(action) && text.includes('"path":"/tmp')), action);
+    assert.ok(
+      told.some((text) => text.includes(action) && text.includes('"path":"/tmp')),
+      action,
+    );
   }
 });
 
@@ -273,14 +307,17 @@ test('a session ends with close, transfers included, and the next request opens 
   const isIn = new Promise<void>((resolve) => {
     entered = resolve;
   });
-  const waiting = assert.rejects(files.use(id, (_session, ending) => {
-    entered();
-    return new Promise((_resolve, reject) => {
-      ending.addEventListener('abort', () => {
-        reject(new Error('stopped'));
+  const waiting = assert.rejects(
+    files.use(id, (_session, ending) => {
+      entered();
+      return new Promise((_resolve, reject) => {
+        ending.addEventListener('abort', () => {
+          reject(new Error('stopped'));
+        });
       });
-    });
-  }), { code: 'busy' });
+    }),
+    { code: 'busy' },
+  );
   await isIn;
   // As a start does it: inside the lane.
   await lanes.run(id, () => files.close(id));

@@ -19,7 +19,12 @@ const native = openNative();
 const state = mkdtempSync(join(tmpdir(), 'slipway-guest-'));
 const events = new Events();
 const configs: Record<string, StringMap> = {
-  'reach-guest1': { 'user.foo': 'one', 'cloud-init.user-data': '#cloud-config\n', 'limits.cpu': '1', 'volatile.cloud-init.instance-id': 'id-1' },
+  'reach-guest1': {
+    'user.foo': 'one',
+    'cloud-init.user-data': '#cloud-config\n',
+    'limits.cpu': '1',
+    'volatile.cloud-init.instance-id': 'id-1',
+  },
   'reach-guest2': { 'user.foo': 'two', 'user.meta-data': 'more: 1\n' },
 };
 let api: GuestApi;
@@ -82,15 +87,24 @@ function statusAndBody(text: string): string {
 
 test('a guest reads what concerns itself, and each guest only that', async () => {
   assert.equal(await ask(one, '/'), '200 ["/1.0"]');
-  assert.match(await ask(one, '/1.0'), /^200 \{"api_version":"1.0","instance_type":"container","location":"none","state":"Started"\}$/);
-  assert.equal(await ask(one, '/1.0/config'), '200 ["/1.0/config/cloud-init.user-data","/1.0/config/user.foo"]');
+  assert.match(
+    await ask(one, '/1.0'),
+    /^200 \{"api_version":"1.0","instance_type":"container","location":"none","state":"Started"\}$/,
+  );
+  assert.equal(
+    await ask(one, '/1.0/config'),
+    '200 ["/1.0/config/cloud-init.user-data","/1.0/config/user.foo"]',
+  );
   assert.equal(await ask(one, '/1.0/config/user.foo'), '200 one');
   assert.equal(await ask(two, '/1.0/config/user.foo'), '200 two');
   assert.equal(await ask(one, '/1.0/config/limits.cpu'), '403 not authorized');
   assert.equal(await ask(one, '/1.0/config/user.nothing'), '404 not found');
   assert.equal(await ask(one, '/1.0/nothing'), '404 not found');
   assert.equal(await ask(one, '/1.0/config/%zz'), '400 bad request');
-  assert.equal(await ask(one, '/1.0/meta-data'), '200 #cloud-config\ninstance-id: id-1\nlocal-hostname: reach-guest1');
+  assert.equal(
+    await ask(one, '/1.0/meta-data'),
+    '200 #cloud-config\ninstance-id: id-1\nlocal-hostname: reach-guest1',
+  );
   assert.equal(
     await ask(two, '/1.0/meta-data'),
     '200 #cloud-config\ninstance-id: reach-guest2\nlocal-hostname: reach-guest2\nmore: 1',
@@ -138,7 +152,10 @@ test('changes of keys come as events to the guest concerned', async () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   const text = await done;
-  assert.match(text, /"type":"config","metadata":\{"key":"user\.foo","old_value":"[^"]*","value":"changed \d+"\}/);
+  assert.match(
+    text,
+    /"type":"config","metadata":\{"key":"user\.foo","old_value":"[^"]*","value":"changed \d+"\}/,
+  );
   assert.ok(!text.includes('limits.cpu'));
   configs['reach-guest1'] = kept ?? {};
 });

@@ -65,7 +65,11 @@ export function metadataOf(operation: Operation): ExecMetadata {
   return operation.render()['metadata'] as ExecMetadata;
 }
 
-export function outcomeOf(operation: Operation): { status: unknown; err: unknown; return: number | undefined } {
+export function outcomeOf(operation: Operation): {
+  status: unknown;
+  err: unknown;
+  return: number | undefined;
+} {
   const { status, err } = operation.render();
   return { status, err, return: metadataOf(operation).return };
 }
@@ -108,7 +112,8 @@ export class TestSocket {
   async until(isReached: (socket: TestSocket) => boolean): Promise<void> {
     const deadline = AbortSignal.timeout(20_000);
     while (!isReached(this)) {
-      if (deadline.aborted) throw new Error(`gave up; had ${this.log.slice(-5).join(' ')} ${this.text.slice(-200)}`);
+      if (deadline.aborted)
+        throw new Error(`gave up; had ${this.log.slice(-5).join(' ')} ${this.text.slice(-200)}`);
       await new Promise<void>((resolve) => {
         const wake = (): void => {
           this.wakers.delete(wake);

@@ -15,7 +15,40 @@ import { containerName, pathsBelow } from '../../api/paths.ts';
 import type { Paths } from '../../api/paths.ts';
 
 const BUSYBOX = '/bin/busybox';
-const APPLETS = ['sh', 'cat', 'echo', 'true', 'sleep', 'tty', 'stty', 'seq', 'id', 'env', 'head', 'wc', 'ls', 'mkfifo', 'kill', 'pwd', 'nc', 'mount', 'ln', 'stat', 'printf', 'init', 'touch', 'chmod', 'chown', 'mkdir', 'rm', 'yes', 'md5sum', 'dd', 'unshare', 'wget'];
+const APPLETS = [
+  'sh',
+  'cat',
+  'echo',
+  'true',
+  'sleep',
+  'tty',
+  'stty',
+  'seq',
+  'id',
+  'env',
+  'head',
+  'wc',
+  'ls',
+  'mkfifo',
+  'kill',
+  'pwd',
+  'nc',
+  'mount',
+  'ln',
+  'stat',
+  'printf',
+  'init',
+  'touch',
+  'chmod',
+  'chown',
+  'mkdir',
+  'rm',
+  'yes',
+  'md5sum',
+  'dd',
+  'unshare',
+  'wget',
+];
 
 export interface TinyOptions {
   readonly privileged?: boolean;
@@ -39,7 +72,11 @@ export interface TinyContainer {
   remove(): Promise<void>;
 }
 
-export async function makeTinyContainer(native: Native, name: string, options: TinyOptions = {}): Promise<TinyContainer> {
+export async function makeTinyContainer(
+  native: Native,
+  name: string,
+  options: TinyOptions = {},
+): Promise<TinyContainer> {
   const state = await mkdtemp(join(tmpdir(), 'slipway-tiny-'));
   await chmod(state, 0o755);
   const paths = pathsBelow(state, join(state, 'log'));
@@ -139,7 +176,10 @@ class Tiny implements TinyContainer {
     const logDir = join(this.paths.log, this.name);
     const configFile = join(logDir, 'lxc.conf');
     await writeFile(configFile, this.config(root, logDir));
-    const { initPid } = await this.native.start([...plan, steps.start(this.paths.lxc, this.name, configFile)]);
+    const { initPid } = await this.native.start([
+      ...plan,
+      steps.start(this.paths.lxc, this.name, configFile),
+    ]);
     this.initPid = initPid;
   }
 
@@ -184,7 +224,9 @@ class Tiny implements TinyContainer {
       `lxc.init.cmd = ${options.init ?? '/bin/sleep 100000'}`,
       'lxc.monitor.signal.pdeath = SIGKILL',
       ...this.idmap.flatMap((e) =>
-        ['u', 'g'].map((kind) => `lxc.idmap = ${kind} ${String(e.nsId)} ${String(e.hostId)} ${String(e.range)}`),
+        ['u', 'g'].map(
+          (kind) => `lxc.idmap = ${kind} ${String(e.nsId)} ${String(e.hostId)} ${String(e.range)}`,
+        ),
       ),
       ...(options.lines ?? []),
       '',

@@ -21,8 +21,14 @@ test('only keys of the guest are told, with their old and new values', () => {
 });
 
 test('devices are added, removed or updated', () => {
-  const before = expanded({}, { same: { type: 'none' }, old: { type: 'none' }, eth0: { type: 'nic', mtu: '1' } });
-  const after = expanded({}, { same: { type: 'none' }, eth0: { type: 'nic', mtu: '2' }, disk: { type: 'disk' } });
+  const before = expanded(
+    {},
+    { same: { type: 'none' }, old: { type: 'none' }, eth0: { type: 'nic', mtu: '1' } },
+  );
+  const after = expanded(
+    {},
+    { same: { type: 'none' }, eth0: { type: 'nic', mtu: '2' }, disk: { type: 'disk' } },
+  );
   assert.deepEqual(
     guestChanges(before, after).map((event) => event.metadata),
     [
@@ -35,7 +41,11 @@ test('devices are added, removed or updated', () => {
 
 test('a nic shows the address it was given', () => {
   const config = { 'volatile.eth0.hwaddr': '00:16:3e:00:00:01', 'volatile.eth1.hwaddr': '00:16:3e:00:00:02' };
-  const devices = { eth0: { type: 'nic' }, eth1: { type: 'nic', hwaddr: '00:16:3e:ff:ff:ff' }, root: { type: 'disk' } };
+  const devices = {
+    eth0: { type: 'nic' },
+    eth1: { type: 'nic', hwaddr: '00:16:3e:ff:ff:ff' },
+    root: { type: 'disk' },
+  };
   assert.deepEqual(guestDevices(expanded(config, devices)), {
     eth0: { type: 'nic', hwaddr: '00:16:3e:00:00:01' },
     eth1: { type: 'nic', hwaddr: '00:16:3e:ff:ff:ff' },

@@ -18,7 +18,10 @@ test('what was asked for wins over the instance, the instance over the defaults'
 
 test('folders that only some containers have are searched last', () => {
   assert.equal(execEnvironment({ ...NOTHING, searchExtras: ['/snap/bin'] })['PATH'], `${PATH}:/snap/bin`);
-  assert.equal(execEnvironment({ ...NOTHING, asked: { PATH: '/x' }, searchExtras: ['/snap/bin'] })['PATH'], '/x');
+  assert.equal(
+    execEnvironment({ ...NOTHING, asked: { PATH: '/x' }, searchExtras: ['/snap/bin'] })['PATH'],
+    '/x',
+  );
 });
 
 test('a name that no variable can have is refused', () => {

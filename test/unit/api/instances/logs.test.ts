@@ -37,7 +37,16 @@ test('a project outside the default one has folders of its own', async () => {
 });
 
 test('other names and paths are refused, missing files are not found', async () => {
-  for (const name of ['secret', 'console.log', '..', '.', '', '../c1/lxc.log', 'exec_/../../exec_outside', 'exec_\0']) {
+  for (const name of [
+    'secret',
+    'console.log',
+    '..',
+    '.',
+    '',
+    '../c1/lxc.log',
+    'exec_/../../exec_outside',
+    'exec_\0',
+  ]) {
     await assert.rejects(findLogFile(paths, C1, name), { code: 'bad_request' }, name);
     await assert.rejects(deleteLog(paths, C1, name), { code: 'bad_request' }, name);
   }
@@ -65,7 +74,8 @@ test("liblxc's own files are read but not deleted", async () => {
 test('files nobody has written for two days expire, those in use stay', async () => {
   const now = Date.now();
   const old = (now - 49 * 3600 * 1000) / 1000;
-  for (const name of ['lxc.log', 'lxc.conf', 'console.log', 'exec_1.stdout']) utimesSync(join(dir, name), old, old);
+  for (const name of ['lxc.log', 'lxc.conf', 'console.log', 'exec_1.stdout'])
+    utimesSync(join(dir, name), old, old);
   await expireLogs({ paths, log: SILENT, ...instanceParts([{ name: 'c1', initPid: 0 }]) }, now);
   assert.deepEqual(await listLogs(paths, C1), ['lxc.conf', 'lxc.log', 'snapshot_a']);
   assert.ok(existsSync(join(dir, 'console.log')));

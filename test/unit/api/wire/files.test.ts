@@ -37,7 +37,13 @@ test('ids are 32 bits without the one that means no change', () => {
 });
 
 test('answers have four digits of mode and the time as Go prints it', () => {
-  const stat = { uid: 1, gid: 2, mode: 0o100_44, kind: 'file', mtimeMs: Date.UTC(2026, 0, 2, 3, 4, 5) } as const;
+  const stat = {
+    uid: 1,
+    gid: 2,
+    mode: 0o100_44,
+    kind: 'file',
+    mtimeMs: Date.UTC(2026, 0, 2, 3, 4, 5),
+  } as const;
   assert.deepEqual(writeFileHeaders(stat), {
     'X-LXD-uid': '1',
     'X-LXD-gid': '2',
