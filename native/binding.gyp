@@ -39,7 +39,7 @@
     ],
   },
   'target_defaults': {
-    'cflags': ['-Wall', '-Wextra', '-Werror', '-fstack-protector-strong'],
+    'cflags': ['-Wall', '-Wextra', '-fstack-protector-strong'],
     'cflags!': ['-O3'],
     'cflags_c': ['-std=gnu11', '-O2'],
     'defines': ['_FORTIFY_SOURCE=2'],

@@ -25,12 +25,15 @@ export interface NativeOptions {
   readonly timeoutMs?: number;
   /** Deadline of one question to a monitor. */
   readonly monitorTimeoutMs?: number;
+  /** Deadline for a command to be started in a container. */
+  readonly execTimeoutMs?: number;
   /** Deadline of one question about files. */
   readonly filesTimeoutMs?: number;
 }
 
 const PLAN_TIMEOUT_MS = 120_000;
 const MONITOR_TIMEOUT_MS = 5_000;
+const EXEC_TIMEOUT_MS = 30_000;
 const FILES_TIMEOUT_MS = 30_000;
 /** Any map will do to find out whether maps work. */
 const PROBE_MAP = [{ kind: 'b', nsId: 0, hostId: 1_000_000, range: 65_536 }] as const;
@@ -61,6 +64,7 @@ class BuiltNative implements Native {
     this.options = {
       timeoutMs: options.timeoutMs ?? PLAN_TIMEOUT_MS,
       monitorTimeoutMs: options.monitorTimeoutMs ?? MONITOR_TIMEOUT_MS,
+      execTimeoutMs: options.execTimeoutMs ?? EXEC_TIMEOUT_MS,
       filesTimeoutMs: options.filesTimeoutMs ?? FILES_TIMEOUT_MS,
     };
   }
@@ -84,7 +88,7 @@ class BuiltNative implements Native {
   }
 
   exec(request: ExecRequest): ExecProcess {
-    return startExec(this.launcher, request);
+    return startExec(this.launcher, request, this.options.execTimeoutMs);
   }
 
   openFiles(where: FilesTarget): Promise<FileSession> {

@@ -140,7 +140,11 @@ export class CommandSocket implements Monitor {
 
   /** The terminal's file belongs to host root, who has no id inside: programs could not open it by name. */
   private async giveToRoot(slave: number): Promise<void> {
-    const map = await readFile(`/proc/${String(await this.initPid())}/uid_map`, 'utf8');
+    const pid = await this.initPid();
+    if (pid === 0) throw this.notRunning();
+    const map = await readFile(`/proc/${String(pid)}/uid_map`, 'utf8').catch((err: unknown) => {
+      throw new Fault('unavailable', `container ${this.name} has just ended`, { cause: err });
+    });
     for (const line of map.split('\n')) {
       const [inside, outside] = line.trim().split(/\s+/);
       if (inside === '0' && outside !== undefined) {

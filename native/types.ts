@@ -51,7 +51,10 @@ export interface ExecRequest {
   readonly uid: number;
   readonly gid: number;
   readonly cwd: string;
-  /** Descriptors of the daemon that become 0, 1 and 2 (three times the pty's slave when interactive). */
+  /**
+   * Descriptors of the daemon that become 0, 1 and 2 (three times the pty's slave
+   * when interactive). They stay the caller's, to be closed once `started` settles.
+   */
   readonly stdio: readonly [number, number, number];
   /** Run the helper from a sealed copy in memory (privileged guests, CVE-2019-5736). */
   readonly sealed: boolean;
@@ -60,7 +63,11 @@ export interface ExecRequest {
 }
 
 export interface ExecProcess {
-  /** Resolves when the command has been started. Rejects with a Fault when it could not be attached. */
+  /**
+   * Resolves when the command has been started. Rejects with a Fault when it
+   * could not be: bad_request (ids beyond the map), unavailable (not running),
+   * timeout, native_failed.
+   */
   readonly started: Promise<{ readonly pid: number }>;
   /** Exit code; 128+N when killed by signal N; 127 not found, 126 not executable. */
   readonly exited: Promise<number>;
@@ -129,7 +136,11 @@ export interface Monitor {
   openConsole(tty: number): Promise<{ readonly fd: number; release(): void }>;
   /** A pty pair inside the container's devpts. */
   openPty(): Promise<{ readonly master: number; readonly slave: number }>;
-  /** Tells of state changes until closed. STOPPED comes once, at the end (the socket's end of file). */
+  /**
+   * Tells the present state, then of changes, until closed. STOPPED comes once,
+   * at the end (the socket's end of file: also when the monitor was killed and
+   * init lives on).
+   */
   watch(onState: (state: ContainerState) => void): Promise<{ close(): void }>;
 }
 

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -162,11 +163,44 @@ static int parse_ids(struct run *run, char **argv, uid_t *uid, gid_t *gid)
 	return 0;
 }
 
+/*
+ * liblxc would leave it to the new process to fail, without a word. What
+ * cannot be read here (the container is just ending) it finds out itself.
+ */
+static int check_id(struct run *run, pid_t init, const char *file,
+		    unsigned int id)
+{
+	unsigned int ns, host, range;
+	char path[64];
+	int found = 0;
+	FILE *map;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)init, file);
+	map = fopen(path, "re");
+	if (!map)
+		return 0;
+	while (!found && fscanf(map, "%u %u %u", &ns, &host, &range) == 3)
+		found = id >= ns && id - ns < range;
+	fclose(map);
+	return found ? 0 :
+		explain(run, -ERANGE, "%u is not in the %s of the container",
+			id, file);
+}
+
 static int attach(struct run *run, struct lxc_container *c,
 		  lxc_attach_options_t *options, char **argv, pid_t *pid)
 {
 	long long log_end = liblxc_log_end(c);
+	pid_t init = c->init_pid(c);
+	int ret;
 
+	if (init <= 0)
+		return explain(run, -ESRCH, "the container is not running");
+	ret = check_id(run, init, "uid_map", options->uid);
+	if (ret == 0)
+		ret = check_id(run, init, "gid_map", options->gid);
+	if (ret < 0)
+		return ret;
 	if (c->attach(c, run_command, argv, options, pid) == 0)
 		return 0;
 	liblxc_explain(run, c, log_end);

@@ -231,6 +231,9 @@ int launcher_main(child_fn child)
 	struct pollfd fds[2];
 	int ret = 1;
 
+	/* Sockets that systemd gave the daemon come without close-on-exec. */
+	if (close_range(STDERR_FILENO + 1, ~0u, 0) < 0)
+		return 2;
 	/* Once for all children; a host without liblxc fails at its first use. */
 	liblxc_preload();
 	l.signals = watch_children();

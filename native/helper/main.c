@@ -134,6 +134,28 @@ static int run_confine(int argc, char **argv)
 	return 125;
 }
 
+/*
+ * The daemon may be exempt from the kernel's choice of whom to kill when
+ * memory runs out. Its guests are not; where there is no exemption to give
+ * up, nothing changes.
+ */
+static int give_up_exemption(void)
+{
+	const char *path = "/proc/self/oom_score_adj";
+	char text[16];
+	ssize_t len;
+	int fd;
+
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = read(fd, text, sizeof(text));
+	if (len > 0 && text[0] == '-' && pwrite(fd, "0", 1, 0) < 0)
+		len = -errno;
+	close(fd);
+	return len < 0 ? (int)len : 0;
+}
+
 /* What the caller left behind must not reach containers or liblxc. */
 static int clean_process(void)
 {
@@ -146,7 +168,9 @@ static int clean_process(void)
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		return -errno;
-	return chdir("/") < 0 ? -errno : 0;
+	if (chdir("/") < 0)
+		return -errno;
+	return give_up_exemption();
 }
 
 int main(int argc, char **argv)

@@ -136,9 +136,34 @@ test('a terminal of the container is the controlling terminal and belongs to its
 test('a command that cannot be entered is a fault', async () => {
   const none = openSync('/dev/null', 'r+');
   const command = native.exec({ ...guest.request(['true'], [none, none, none]), name: 'native-nobody' });
-  await assert.rejects(command.started, (err) => isFault(err, 'native_failed'));
-  await assert.rejects(command.exited, (err) => isFault(err, 'native_failed'));
+  await assert.rejects(command.started, (err) => isFault(err, 'unavailable'));
+  await assert.rejects(command.exited, (err) => isFault(err, 'unavailable'));
+  for (const ids of [{ uid: 65_536 }, { gid: 4_000_000_000 }]) {
+    const beyond = native.exec({ ...guest.request(['true'], [none, none, none]), ...ids });
+    await assert.rejects(beyond.started, (err) => isFault(err, 'bad_request'));
+  }
+  assert.throws(
+    () => native.exec(guest.request([], [none, none, none])),
+    (err) => isFault(err, 'bad_request'),
+  );
   closeSync(none);
+});
+
+test('a privileged container runs on the same steps, without a map', async () => {
+  const other = await Guest.make(native, scratch, 'native-privileged', { map: [] });
+  await other.start([steps.writeFile(other.root, '/etc/mine', 'x', false)]);
+  const { output } = await other.run(['sh', '-c', 'cat /proc/self/uid_map; stat -c %u /etc/mine'], {
+    sealed: true,
+  });
+  assert.match(output, /^ +0 +0 +4294967295\n0\n$/);
+  const running = await native.openFiles({ initPid: other.initPid });
+  await running.mkdir('/tmp/made', { uid: 70_000, gid: 0, mode: 0o700 });
+  await assert.rejects(running.openRead('/dev/null'), (err) => isFault(err, 'bad_request'));
+  await running.close();
+  await other.stop();
+  const stopped = await native.openFiles({ plan: other.rootPlan(), root: other.root });
+  assert.equal((await stopped.stat('/tmp/made')).uid, 70_000);
+  await stopped.close();
 });
 
 test('a mount is plugged in and out, with the ids of the container', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { openNative } from '../../native/index.ts';
@@ -8,6 +8,7 @@ import { isFault } from '../../process/fault.ts';
 import { Guest, later, makeScratch, removeScratch, within } from '../support/native-guest.ts';
 
 const native = openNative({ monitorTimeoutMs: 400 });
+const impatient = openNative({ execTimeoutMs: 300 });
 let scratch = '';
 let guest: Guest;
 
@@ -51,6 +52,11 @@ test('a monitor that hangs is a timeout fault and holds up nothing else', async 
     await native.interfaces([0]);
     order.push('files and interfaces');
     assert.ok(text !== null);
+    const none = openSync('/dev/null', 'r+');
+    const command = impatient.exec(guest.request(['true'], [none, none, none]));
+    await assert.rejects(command.started, (err) => isFault(err, 'timeout'));
+    await assert.rejects(command.exited, (err) => isFault(err, 'timeout'));
+    closeSync(none);
     assert.deepEqual(new Set(await Promise.all(asked)), new Set(['timeout']));
     await watched;
     assert.equal(order[0], 'files and interfaces');
