@@ -57,13 +57,19 @@ UseDomains=yes
 /**
  * With a writable /sys networkd waits until udev has named each card. Nobody
  * does in a container; seeing /sys read-only it knows that, and goes on.
+ * (ReadOnlyPaths= says the same, but systemd 257 lets ProtectSystem= win over it.)
  */
 const NETWORKD_DROP_IN = `[Service]
-ReadOnlyPaths=/sys
+BindReadOnlyPaths=/sys
 `;
 
 /** Units that have nothing to do in a container. */
-const MASKED = ['systemd-networkd-wait-online.service', 'sys-kernel-debug.mount', 'systemd-udevd.service'];
+const MASKED = [
+  'systemd-networkd-wait-online.service',
+  'systemd-modules-load.service',
+  'systemd-udevd.service',
+  'sys-kernel-debug.mount',
+];
 
 /** Name and number for aliases: `debian/12`. */
 export function imageAliases(os: OsRelease): string[] {

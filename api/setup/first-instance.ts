@@ -1,12 +1,15 @@
 /** An image, when one is needed, and the first container made from it. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { Fault } from '../../process/fault.ts';
+import { pipeline } from 'node:stream/promises';
+import { Fault, isFault } from '../../process/fault.ts';
 import { readAptMirror } from './apt-mirror.ts';
 import { until } from './background.ts';
 import { buildDebianImage, imageAliases } from './debian-image.ts';
-import { aliasFor, bytesDone, gatherImage, type ImageFiles } from './given-image.ts';
+import { aliasFor, bytesDone, gatherImage, givenOrigin, type ImageFiles } from './given-image.ts';
 import type { StepReport } from './progress.ts';
 import type { RestClient } from './rest-client.ts';
 import { buildTinyImage } from './tiny-image.ts';
@@ -40,10 +43,13 @@ export async function aliasesFor(wish: ImageWish): Promise<string[]> {
   }
 }
 
-/** Makes and uploads the image unless its first alias exists. */
+/** Makes and uploads the image, unless its first alias stands for the same source already. */
 export async function ensureImage(wish: ImageWish, aliases: readonly string[], work: Work): Promise<void> {
   const [alias = ''] = aliases;
-  if ((await work.client.find(aliasPath(alias), work.signal)) !== null) {
+  const origin = originOf(wish);
+  // The shape is this program's own answer.
+  const there = (await work.client.find(aliasPath(alias), work.signal)) as { description?: string } | null;
+  if (there !== null && (wish.kind !== 'given' || there.description === origin)) {
     work.report.result(`${alias} is there already`);
     return;
   }
@@ -52,10 +58,21 @@ export async function ensureImage(wish: ImageWish, aliases: readonly string[], w
     const files = await makeImage(wish, folder, work);
     work.report.detail('uploading');
     const fingerprint = await upload(files, work);
-    for (const name of aliases) await putAlias(name, fingerprint, work);
+    for (const name of aliases) await putAlias({ name, target: fingerprint, description: origin }, work);
     work.report.result(`${alias}, fingerprint ${fingerprint.slice(0, 12)}`);
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function originOf(wish: ImageWish): string {
+  switch (wish.kind) {
+    case 'tiny':
+      return 'made from busybox';
+    case 'given':
+      return `made from ${givenOrigin(wish.what)}`;
+    case 'distribution':
+      return 'made from the mirror of this host';
   }
 }
 
@@ -96,18 +113,41 @@ async function upload(files: ImageFiles, work: Work): Promise<string> {
     // The shape is this program's own answer.
     return (metadata as { fingerprint: string }).fingerprint;
   } catch (err) {
-    // The same file was uploaded before and its alias removed since.
-    const known = err instanceof Fault ? /fingerprint.*?([0-9a-f]{64})/.exec(err.message)?.[1] : undefined;
-    if (known === undefined) throw err;
+    // The same file was uploaded before, under another alias or none.
+    const known = isFault(err) && /already exists/.test(err.message) ? await findUploaded(files, work) : null;
+    if (known === null) throw err;
     return known;
   }
 }
 
-async function putAlias(name: string, target: string, work: Work): Promise<void> {
-  const there = await work.client.find(aliasPath(name), work.signal);
-  const body = { name, target, description: '' };
-  if (there === null) await work.client.change('POST', '/1.0/images/aliases', body, work.signal);
-  else await work.client.change('PUT', aliasPath(name), { target, description: '' }, work.signal);
+/** The fingerprint is the hash of the files; a bare root was given metadata, and is known by its file name. */
+async function findUploaded(files: ImageFiles, work: Work): Promise<string | null> {
+  const hash = createHash('sha256');
+  for (const file of [files.file, files.rootfs]) {
+    if (file !== null) await pipeline(createReadStream(file), hash, { end: false });
+  }
+  const fingerprint = hash.digest('hex');
+  // The shape is this program's own answer.
+  const images = (await work.client.get('/1.0/images?recursion=1', work.signal)) as {
+    fingerprint: string;
+    filename: string;
+  }[];
+  const found =
+    images.find((image) => image.fingerprint === fingerprint) ??
+    images.find((image) => image.filename === basename(files.file));
+  return found?.fingerprint ?? null;
+}
+
+interface Alias {
+  readonly name: string;
+  readonly target: string;
+  readonly description: string;
+}
+
+async function putAlias(alias: Alias, work: Work): Promise<void> {
+  const there = await work.client.find(aliasPath(alias.name), work.signal);
+  if (there === null) await work.client.change('POST', '/1.0/images/aliases', alias, work.signal);
+  else await work.client.change('PUT', aliasPath(alias.name), alias, work.signal);
 }
 
 function aliasPath(name: string): string {

@@ -35,6 +35,15 @@ export function aliasFor(given: string): string {
   return alias === '' ? 'image' : alias;
 }
 
+/** What tells two given images of the same name apart. */
+export function givenOrigin(given: string): string {
+  if (isUrl(given)) return given;
+  const path = resolve(given);
+  const facts = statSync(path, { throwIfNoEntry: false });
+  if (facts === undefined || facts.isDirectory()) return path;
+  return `${path}, ${String(facts.size)} bytes of ${facts.mtime.toISOString()}`;
+}
+
 function isUrl(given: string): boolean {
   return /^https?:\/\//i.test(given);
 }
