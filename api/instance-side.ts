@@ -8,8 +8,6 @@ import type { Images } from './images/types.ts';
 import { StateChanges } from './instances/change-state.ts';
 import { deleteEphemeral, finishDelete, undoCreate } from './instances/delete.ts';
 import type { ExecParts } from './instances/exec.ts';
-import { SEARCH_EXTRAS } from './instances/exec-environment.ts';
-import { existing } from './instances/files.ts';
 import { FileSessions } from './instances/file-sessions.ts';
 import type { HostFacts } from './instances/host.ts';
 import type { InstanceParts } from './instances/parts.ts';
@@ -19,6 +17,7 @@ import { instanceIdmap, rootSteps } from './instances/root-plan.ts';
 import { finishRenames } from './instances/rename.ts';
 import { LxcRuntime } from './instances/runtime.ts';
 import type { RuntimeParts } from './instances/runtime-parts.ts';
+import { searchExtrasOf } from './instances/search-extras.ts';
 import { stopForShutdown } from './instances/host-shutdown.ts';
 import { StartQueue } from './instances/start-queue.ts';
 import type { Networks } from './network/types.ts';
@@ -92,7 +91,7 @@ export function buildInstanceSide(given: InstanceSideParts): InstanceSide {
     runtime,
     changes: new StateChanges(parts),
     files,
-    exec: { ...parts, searchExtras: searchExtras(runtime, files) },
+    exec: { ...parts, searchExtras: searchExtrasOf(files, runtime) },
     recover: async (rows) => {
       // First: the volume of a half renamed instance still has its old name, which no row speaks of.
       await finishRenames(parts);
@@ -113,21 +112,4 @@ export function buildInstanceSide(given: InstanceSideParts): InstanceSide {
 /** Starts wait mostly for the kernel: a few more than processors keep them busy. */
 function defaultStarts(host: HostFacts): number {
   return Math.max(4, host.cpuCount * 2);
-}
-
-/** Asked once for each run of a container, since the folders hardly ever change. */
-function searchExtras(runtime: LxcRuntime, files: FileSessions): (id: string) => Promise<readonly string[]> {
-  const known = new Map<string, { readonly initPid: number; readonly extras: Promise<readonly string[]> }>();
-  return (id) => {
-    const initPid = runtime.initPid(id);
-    const kept = known.get(id);
-    if (kept?.initPid === initPid) return kept.extras;
-    const extras = existing(
-      files,
-      id,
-      SEARCH_EXTRAS.map((extra) => extra.when),
-    ).then((found) => SEARCH_EXTRAS.filter((_, index) => found[index] === true).map((extra) => extra.add));
-    known.set(id, { initPid, extras });
-    return extras;
-  };
 }

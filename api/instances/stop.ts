@@ -171,6 +171,8 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   const row = parts.store.byId(id);
   const expanded = parts.store.expand(row);
   parts.powers.running(id)?.close();
+  // A helper inside would keep the container's mounts and namespaces alive.
+  await parts.closeFiles(id);
   for (const nic of pluggedNics(parts, expanded)) await parts.networks.unplug(nic);
   await removeHostFiles(parts, row);
   const marker = join(logDir(parts, row), 'reboot');
