@@ -16,7 +16,7 @@ import { TarWalk } from './tar-walk.ts';
 import type { TarEntry } from './tar-walk.ts';
 
 /** Images that unpack to more than this are refused. */
-export const MAX_UNPACKED_BYTES = 256 * 2 ** 30;
+export const MAX_UNPACKED_BYTES = 64 * 2 ** 30;
 /** Files, directories and links in one image. */
 export const MAX_ENTRIES = 5_000_000;
 

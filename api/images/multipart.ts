@@ -63,9 +63,10 @@ export async function* readParts(stream: AsyncIterable<Buffer>, boundary: string
   const delimiter = Buffer.from(`\r\n--${boundary}`);
   // The first delimiter has no line end before it; give it one.
   source.buffer = Buffer.from('\r\n');
+  let before = 0;
   for await (const chunk of contentUntil(source, delimiter)) {
-    if (chunk.length > MAX_HEADER_BYTES)
-      throw new Fault('bad_request', 'the multipart body has no first boundary');
+    before += chunk.length;
+    if (before > MAX_HEADER_BYTES) throw new Fault('bad_request', 'the multipart body has no first boundary');
   }
   while (!(await isLast(source))) {
     const head = await headers(source);

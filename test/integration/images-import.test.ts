@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isFault } from '../../process/fault.ts';
 import {
   makeDescription,
   makeRoot,
@@ -327,6 +328,12 @@ describe('importing images', () => {
     const pool = daemon.pools.get('default');
     await pool.create(volume('torn'), { kind: 'image', image }, { sizeBytes: null, signal });
     const tree = join(daemon.paths.pools, 'default', 'images', fingerprint);
+    // The mark of this boot goes when the disk has everything; a busy disk takes its time.
+    const deadline = Date.now() + 120_000;
+    while (existsSync(`${tree}.unsynced`)) {
+      assert.ok(Date.now() < deadline, 'the tree was never synced');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     writeFileSync(join(tree, 'rootfs/etc/hostname'), '');
     writeFileSync(`${tree}.unsynced`, 'the id of an earlier boot');
     await daemon.open();
@@ -336,6 +343,46 @@ describe('importing images', () => {
     await daemon.pools.get('default').remove(volume('torn'));
     await forget(fingerprint);
     assertNothingLeft();
+  });
+
+  test('a bomb is refused by what its headers say, before it is read', async () => {
+    const header = Buffer.alloc(512);
+    header.write('rootfs/zeros', 0);
+    header.write('0000644\u00000000000\u00000000000\u0000', 100);
+    header.writeBigUInt64BE(2n ** 40n, 128);
+    header[124] = 0x80;
+    header.write('        0', 148);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    await assert.rejects(daemon.import(Buffer.concat([header, Buffer.alloc(5120)])), /unpacks to more than/);
+    assertNothingLeft();
+  });
+
+  test('an image that fills the pool while it is unpacked stops in time and leaves nothing', async () => {
+    const small = fresh('small');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=96m,mode=0711', 'small', small]);
+    try {
+      await daemon.pools.create({
+        name: 'small',
+        driver: 'overlay',
+        description: '',
+        config: { source: small },
+      });
+      const source = fresh('large');
+      makeUnified(source);
+      for (let i = 0; i < 20; i += 1)
+        writeFileSync(join(source, `rootfs/f${String(i)}`), Buffer.alloc(8 * 2 ** 20, i));
+      const fingerprint = await daemon.import(readFileSync(tar(join(scratch, 'large.tar'), source)));
+      const image = await daemon.images.find({ project: 'default', fingerprint });
+      const preparing = daemon.pools.get('small').prepareImage(image, { sizeBytes: null, signal });
+      await assert.rejects(preparing, (err) => isFault(err, 'storage_full'));
+      assert.deepEqual(readdirSync(join(small, '.new')), []);
+      assert.deepEqual(await daemon.pools.unpackedImages('small'), []);
+      await forget(fingerprint);
+      await daemon.pools.remove('small');
+    } finally {
+      execFileSync('umount', [small]);
+    }
   });
 
   test('a database that refuses the row leaves no file', async () => {
