@@ -40,6 +40,7 @@ import { openOperations } from './operations/operations.ts';
 import type { OperationsAdmin } from './operations/operations.ts';
 import { pathsBelow } from './paths.ts';
 import type { Paths } from './paths.ts';
+import { imageProfiles } from './profiles/image-profiles.ts';
 import { Profiles } from './profiles/profiles.ts';
 import { openProfileStore } from './profiles/store.ts';
 import { Projects } from './projects/projects.ts';
@@ -132,6 +133,7 @@ async function build(
       await listeners.close(1_000);
       await sides.guest.close();
       await sides.instances.files.closeAll();
+      for (const id of sides.powers.runningIds()) sides.powers.running(id)?.close();
       await Promise.all(work);
       await database.close();
       lock.release();
@@ -248,6 +250,7 @@ async function openHttp(
     instances: store,
     hooks: profileHooks(parts.instances.parts),
     events,
+    followers: [imageProfiles(parts.images.rows, projectStore)],
   });
   const projects = new Projects({
     database: parts.database,

@@ -84,7 +84,7 @@ export function renderLxcConfig(spec: ContainerSpec, host: HostFacts): string {
 function baseLines(spec: ContainerSpec): Line[] {
   const lines: Line[] = [
     ['lxc.log.file', join(spec.logDir, 'lxc.log')],
-    ['lxc.log.level', 'warn'],
+    ['lxc.log.level', 'error'],
     ['lxc.console.buffer.size', 'auto'],
     ['lxc.console.size', 'auto'],
     ['lxc.console.logfile', join(spec.logDir, 'console.log')],

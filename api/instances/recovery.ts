@@ -191,7 +191,11 @@ async function sweep(parts: RuntimeParts): Promise<void> {
 }
 
 function isKnown(parts: RuntimeParts, project: string, name: string): boolean {
-  return parts.store.list().some((row) => row.project === project && row.name === name);
+  return parts.store.list().some(
+    (row) =>
+      // A rename that was cut off may have left the volume under either name.
+      row.project === project && (row.name === name || row.config['volatile.rename.from'] === name),
+  );
 }
 
 /** Starts what recoverInstances() named, one after the other with their delays; failures become warnings. */

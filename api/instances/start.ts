@@ -85,7 +85,8 @@ async function bringUp(
   await parts.closeFiles(row.id);
   await applyPendingSize(parts, expanded);
   await loadKernelModules(expanded);
-  const plan = await planStart(parts, expanded);
+  // Once more: a pending size that was applied is gone from the row.
+  const plan = await planStart(parts, parts.store.expand(parts.store.byId(row.id)));
   signal.throwIfAborted();
 
   await parts.store.change(row.id, { phase: 'starting', config: plan.config });
