@@ -5,7 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, closeSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,6 +49,8 @@ export class SlipwayDaemon {
   /** A new, empty daemon that answers. */
   static async start(options: DaemonOptions = {}): Promise<SlipwayDaemon> {
     const dir = await mkdtemp(join(tmpdir(), 'slipway-test-'));
+    // The root of an unprivileged guest must be able to pass through.
+    await chmod(dir, 0o711);
     const daemon = new SlipwayDaemon(dir, options);
     await mkdir(join(dir, 'log'));
     const paths = `[paths]\nstate = ${daemon.state}\nlog = ${join(dir, 'log')}\nrun = ${join(dir, 'run')}\n`;
