@@ -196,7 +196,7 @@ newer() {
 	local mark=$1
 	shift
 	[ ! -e "$mark" ] && return 0
-	[ -n "$(find "$@" -name '*.ts*' -newer "$mark" -print -quit)" ]
+	[ -n "$(find "$@" -name '*.ts*' -newer "$mark" -print -quit 2>/dev/null)" ]
 }
 
 build_typescript() {
@@ -204,7 +204,7 @@ build_typescript() {
 }
 
 typescript() {
-	if newer dist/.built process config native/*.ts api driver tsconfig.json tsconfig.build.json; then
+	if newer dist/.built {process,config,native,api,driver}/ tsconfig*.json; then
 		step "TypeScript" build_typescript
 	else
 		say "-> TypeScript: up to date"

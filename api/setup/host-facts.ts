@@ -172,35 +172,29 @@ export async function checkAppArmor(): Promise<Finding> {
   return { area: 'kernel', name: 'AppArmor', ...rating };
 }
 
-/** Makes links of each kind in a network namespace that ends with the program. */
+/** Commands for `ip -batch`; the namespace they run in ends with the program. */
+const LINKS = [
+  { name: 'veth pairs', batch: 'link add slipway0 type veth peer name slipway1\n', need: true },
+  { name: 'bridges', batch: 'link add slipway0 type bridge\n', need: true },
+  {
+    name: 'macvlan',
+    batch:
+      'link add slipway0 type veth peer name slipway1\nlink add link slipway0 name slipway2 type macvlan\n',
+    need: false,
+  },
+];
+
+/** Makes links of each kind in a network namespace of its own. */
 export async function checkLinks(): Promise<Finding[]> {
-  const kinds = [
-    { name: 'veth pairs', args: ['veth', 'peer', 'name', 'slipway1'], need: true },
-    { name: 'bridges', args: ['bridge'], need: true },
-    { name: 'macvlan', args: ['macvlan'], need: false },
-  ];
   const findings: Finding[] = [];
-  for (const kind of kinds) {
-    const link = kind.name === 'macvlan' ? ['link', 'lo'] : [];
-    const works = await succeeds('unshare', [
-      '-n',
-      'ip',
-      'link',
-      'add',
-      ...link,
-      'slipway0',
-      'type',
-      ...kind.args,
-    ]);
-    const no = kind.need ? missing : degraded;
-    const advice = kind.need
+  for (const { name, batch, need } of LINKS) {
+    const works = await succeeds('unshare', ['-n', 'ip', '-batch', '-'], batch);
+    const no = need ? missing : degraded;
+    const advice = need
       ? 'load the kernel module or boot a kernel that has it'
       : 'network cards of this type will be refused';
-    findings.push({
-      area: 'network',
-      name: kind.name,
-      ...(works ? ok('in the kernel') : no('the kernel refuses to make one', advice)),
-    });
+    const rating = works ? ok('in the kernel') : no('the kernel refuses to make one', advice);
+    findings.push({ area: 'network', name, ...rating });
   }
   return findings;
 }
