@@ -150,9 +150,9 @@ export async function runTool(
     env: { PATH, LC_ALL: 'C.UTF-8', ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  let why: Error | null = null;
+  const stopped: { reason: Error | null } = { reason: null };
   const stop = (reason: Error): void => {
-    why ??= reason;
+    stopped.reason ??= reason;
     child.kill('SIGKILL');
   };
   const onAbort = (): void => {
@@ -177,7 +177,7 @@ export async function runTool(
   try {
     const end = await ended(child, program);
     options.signal?.throwIfAborted();
-    if (why !== null) throw why as Error; // set in callbacks, which control flow analysis does not see
+    if (stopped.reason !== null) throw stopped.reason;
     if (!(options.okCodes ?? [0]).includes(end.code)) throw failure(program, end, stderr());
     return { stdout: stdout(), stderr: stderr(), code: end.code };
   } finally {

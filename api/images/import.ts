@@ -6,7 +6,7 @@
  * launch will want it.
  */
 import { Fault } from '../../process/fault.ts';
-import { Lanes } from '../../process/lanes.ts';
+import type { Lanes } from '../../process/lanes.ts';
 import type { AliasRow, ImageRow, StringMap } from '../db/rows.ts';
 import { NEVER } from '../db/rows.ts';
 import { flush } from './image-files.ts';

@@ -18,19 +18,10 @@ const LIST = '/1.0/images/aliases';
 const ONE = '/1.0/images/aliases/{name*}';
 
 export function imageAliasRoutes(images: ImageStore): Route[] {
-  const own = (call: Call): AliasRow =>
-    images.rows.alias(images.projectOf(call.project), call.params['name'] ?? '');
-  const change = async (call: Call, isPatch: boolean): Promise<Answer> => {
-    const row = own(call);
-    call.checkEtag(renderAlias(row));
-    const body = imageAliasPut.parse(call.body);
-    const target = body.target ?? (isPatch ? row.target : '');
-    if (target === '') throw new Fault('bad_request', 'The target field is required');
-    const found = images.rows.byPrefix(row.project, target);
-    const description = body.description ?? (isPatch ? row.description : '');
-    await images.changeAlias(row, { target: found.fingerprint, description }, call.caller.requestor);
-    return answers.empty();
-  };
+  return [...collection(images), ...single(images)];
+}
+
+function collection(images: ImageStore): Route[] {
   return [
     {
       method: 'GET',
@@ -52,6 +43,24 @@ export function imageAliasRoutes(images: ImageStore): Route[] {
       body: imageAliasesPost,
       handle: (call) => create(images, call),
     },
+  ];
+}
+
+function single(images: ImageStore): Route[] {
+  const own = (call: Call): AliasRow =>
+    images.rows.alias(images.projectOf(call.project), call.params['name'] ?? '');
+  const change = async (call: Call, isPatch: boolean): Promise<Answer> => {
+    const row = own(call);
+    call.checkEtag(renderAlias(row));
+    const body = imageAliasPut.parse(call.body);
+    const target = body.target ?? (isPatch ? row.target : '');
+    if (target === '') throw new Fault('bad_request', 'The target field is required');
+    const found = images.rows.byPrefix(row.project, target);
+    const description = body.description ?? (isPatch ? row.description : '');
+    await images.changeAlias(row, { target: found.fingerprint, description }, call.caller.requestor);
+    return answers.empty();
+  };
+  return [
     {
       method: 'GET',
       path: ONE,
@@ -69,12 +78,7 @@ export function imageAliasRoutes(images: ImageStore): Route[] {
       access: 'project',
       summary: 'Renames an alias.',
       body: imageAliasPost,
-      handle: async (call) => {
-        const row = own(call);
-        const name = checkName(imageAliasPost.parse(call.body).name ?? '');
-        if (name !== row.name) await images.changeAlias(row, { name }, call.caller.requestor);
-        return answers.created(aliasUrl(row.project, name));
-      },
+      handle: (call) => rename(images, call),
     },
     {
       method: 'PUT',
@@ -97,12 +101,16 @@ export function imageAliasRoutes(images: ImageStore): Route[] {
       path: ONE,
       access: 'project',
       summary: 'Deletes an alias. Its image stays.',
-      handle: async (call) => {
-        await images.removeAlias(own(call), call.caller.requestor);
-        return answers.empty();
-      },
+      handle: (call) => images.removeAlias(own(call), call.caller.requestor).then(answers.empty),
     },
   ];
+}
+
+async function rename(images: ImageStore, call: Call): Promise<Answer> {
+  const row = images.rows.alias(images.projectOf(call.project), call.params['name'] ?? '');
+  const name = checkName(imageAliasPost.parse(call.body).name ?? '');
+  if (name !== row.name) await images.changeAlias(row, { name }, call.caller.requestor);
+  return answers.created(aliasUrl(row.project, name));
 }
 
 async function create(images: ImageStore, call: Call): Promise<Answer> {
@@ -121,11 +129,10 @@ async function create(images: ImageStore, call: Call): Promise<Answer> {
 }
 
 function checkName(name: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   if (
     name === '' ||
     name.length > 255 ||
-    /[\x00-\x1f\x7f]/.test(name) ||
+    /\p{Cc}/u.test(name) ||
     name.startsWith('/') ||
     name.endsWith('/')
   ) {

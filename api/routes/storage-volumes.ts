@@ -33,7 +33,7 @@ const TYPE = `${ALL}/{type}`;
 const ONE = `${TYPE}/{name}`;
 
 export function storageVolumeRoutes(pools: PoolAdmin): Route[] {
-  return [...lists(pools), ...single(pools), ...changes(pools)];
+  return [...lists(pools), ...single(pools), ...creation(pools), ...changes(pools)];
 }
 
 const poolOf = (call: Call): string => call.params['pool'] ?? '';
@@ -110,7 +110,7 @@ function single(pools: PoolAdmin): Route[] {
   ];
 }
 
-function changes(pools: PoolAdmin): Route[] {
+function creation(pools: PoolAdmin): Route[] {
   const create = async (call: Call): Promise<Answer> => {
     pools.record(poolOf(call));
     const body = storageVolumesPost.parse(call.body);
@@ -118,18 +118,6 @@ function changes(pools: PoolAdmin): Route[] {
     if (type !== 'custom')
       throw new Fault('bad_request', `Currently not allowed to create storage volumes of type ${type}`);
     throw new Fault('not_implemented', 'custom storage volumes are not implemented');
-  };
-  const refuse = async (call: Call, what: string): Promise<Answer> => {
-    const volume = wanted(call);
-    if (volume.type === 'custom') {
-      pools.record(poolOf(call));
-      throw new Fault('not_found', 'Storage volume not found');
-    }
-    await findVolume(pools, poolOf(call), volume);
-    throw new Fault(
-      'bad_request',
-      `Storage volumes of type "${volume.type}" cannot be ${what} with the storage API`,
-    );
   };
   return [
     {
@@ -148,6 +136,23 @@ function changes(pools: PoolAdmin): Route[] {
       body: storageVolumesPost,
       handle: create,
     },
+  ];
+}
+
+function changes(pools: PoolAdmin): Route[] {
+  const refuse = async (call: Call, what: string): Promise<Answer> => {
+    const volume = wanted(call);
+    if (volume.type === 'custom') {
+      pools.record(poolOf(call));
+      throw new Fault('not_found', 'Storage volume not found');
+    }
+    await findVolume(pools, poolOf(call), volume);
+    throw new Fault(
+      'bad_request',
+      `Storage volumes of type "${volume.type}" cannot be ${what} with the storage API`,
+    );
+  };
+  return [
     {
       method: 'POST',
       path: ONE,

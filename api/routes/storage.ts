@@ -16,7 +16,7 @@ const LIST = '/1.0/storage-pools';
 const ONE = '/1.0/storage-pools/{name}';
 
 export function storageRoutes(pools: PoolAdmin): Route[] {
-  return [...collection(pools), ...single(pools)];
+  return [...collection(pools), ...single(pools), resources(pools)];
 }
 
 const nameOf = (call: Call): string => call.params['name'] ?? '';
@@ -110,20 +110,23 @@ function single(pools: PoolAdmin): Route[] {
         return answers.empty();
       },
     },
-    {
-      method: 'GET',
-      path: `${ONE}/resources`,
-      access: 'trusted',
-      summary: 'Shows how full a storage pool is.',
-      answer: storagePoolResources,
-      handle: async (call) => {
-        const { space, inodes } = await pools.resources(nameOf(call));
-        // LXD leaves out a use of 0.
-        const shown = space.used === 0 ? { total: space.total } : space;
-        return answers.sync({ space: shown, inodes });
-      },
-    },
   ];
+}
+
+function resources(pools: PoolAdmin): Route {
+  return {
+    method: 'GET',
+    path: `${ONE}/resources`,
+    access: 'trusted',
+    summary: 'Shows how full a storage pool is.',
+    answer: storagePoolResources,
+    handle: async (call) => {
+      const { space, inodes } = await pools.resources(nameOf(call));
+      // LXD leaves out a use of 0.
+      const shown = space.used === 0 ? { total: space.total } : space;
+      return answers.sync({ space: shown, inodes });
+    },
+  };
 }
 
 /** A null value is Go's zero value: the key goes. */

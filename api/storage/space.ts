@@ -79,12 +79,16 @@ export async function withRoom<T>(
 }
 
 async function watch(directory: string, over: AbortController, done: AbortSignal): Promise<void> {
-  while (!done.aborted && !over.signal.aborted) {
+  for (;;) {
     await sleep(LOOK_EVERY_MS, undefined, { signal: done, ref: false }).catch(() => undefined);
+    if (done.aborted) return;
     // A file system that cannot be asked will tell the work itself.
     const room = await roomOn(directory).catch(() => null);
     const reason = room === null ? null : refusal(room, 0);
-    if (reason !== null && !done.aborted) over.abort(full(directory, reason));
+    if (reason !== null) {
+      over.abort(full(directory, reason));
+      return;
+    }
   }
 }
 

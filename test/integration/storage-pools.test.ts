@@ -32,7 +32,7 @@ async function until(what: string, isSo: () => Promise<boolean>): Promise<void> 
   const deadline = Date.now() + 10_000;
   while (!(await isSo())) {
     assert.ok(Date.now() < deadline, `never came: ${what}`);
-    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
