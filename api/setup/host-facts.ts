@@ -74,7 +74,7 @@ export function checkKernel(): Finding {
       ? ok(`Linux ${release()}`)
       : degraded(
           `Linux ${release()}`,
-          'Linux 5.19 is the first with overlays of idmapped layers; on this one every new container is copied',
+          'Linux 5.19 is the first with overlays of idmapped layers; use the storage driver dir or btrfs',
         )),
   };
 }
@@ -118,7 +118,7 @@ export async function checkIdmappedMounts(
   else {
     rating = degraded(
       `the file system of ${at} has none`,
-      'put the state folder on ext4, xfs or btrfs; otherwise every new container is copied and shifted',
+      'put the state folder on ext4, xfs or btrfs; without them only privileged containers run',
     );
   }
   return { area: 'storage', name: 'idmapped mounts', ...rating };
