@@ -78,6 +78,7 @@ export class LxcRuntime implements Runtime {
   }
 
   validate(next: Expanded): void {
+    refuseNetworkPriority(next);
     seccompPolicy(next.config);
     instanceIdmap(this.parts, next);
     planNics(next, (name) => this.parts.networks.managed(name), nicNames);
@@ -173,4 +174,14 @@ export class LxcRuntime implements Runtime {
       },
     };
   }
+}
+
+/** It needs the net_prio controller, which v2 does not have and no current distribution mounts. */
+function refuseNetworkPriority(next: Expanded): void {
+  const priority = next.config['limits.network.priority'] ?? '0';
+  if (priority === '' || priority === '0') return;
+  throw new Fault(
+    'bad_request',
+    'limits.network.priority cannot be kept: this host has no net_prio controller; use limits.ingress and limits.egress of the nic instead',
+  );
 }
