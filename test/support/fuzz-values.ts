@@ -140,7 +140,7 @@ const QUERY_KEYS = [
 ] as const;
 
 export function pathPart(random: Random, known: readonly string[]): string {
-  if (known.length > 0 && random.chance(0.4)) return encodeURIComponent(random.pick(known));
+  if (known.length > 0 && random.chance(0.6)) return encodeURIComponent(random.pick(known));
   return random.pick(PATH_PARTS);
 }
 
