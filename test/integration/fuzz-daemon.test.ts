@@ -18,11 +18,23 @@ const fuzzReport = z.object({
 });
 const daemonReport = z.object({ trusted: fuzzReport, stranger: fuzzReport, bugs: z.array(z.string()) });
 
-/** In namespaces of its own, with a sysfs that shows them. */
+/** In namespaces of its own, with a sysfs that shows them; whatever it starts ends with it. */
 function runFuzz(state: string): Promise<{ code: number | null; out: string; err: string }> {
   const script = `mount -t sysfs sysfs /sys && ip link set lo up && exec "$@"`;
   const program = [process.execPath, '--import', 'tsx', PROGRAM, state, String(SEED), String(BUDGET_MS)];
-  const unshare = ['-n', '-m', '--propagation', 'slave', 'sh', '-c', script, 'sh', ...program];
+  const unshare = [
+    '-n',
+    '-m',
+    '-p',
+    '-f',
+    '--mount-proc',
+    '--kill-child',
+    'sh',
+    '-c',
+    script,
+    'sh',
+    ...program,
+  ];
   const child = spawn('unshare', unshare, { stdio: ['ignore', 'pipe', 'pipe'] });
   const texts = { out: '', err: '' };
   child.stdout.on('data', (chunk: Buffer) => (texts.out += chunk.toString()));

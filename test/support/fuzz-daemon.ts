@@ -1,7 +1,7 @@
 /**
- * The whole daemon under random requests. A program: it is started in network
- * and mount namespaces of its own (`unshare -n -m`), since it makes bridges,
- * and prints one JSON report.
+ * The whole daemon under random requests. A program: it is started in network,
+ * mount and process namespaces of its own (see fuzz-daemon.test.ts), since it
+ * makes bridges and leaves their services running, and prints one JSON report.
  *
  *   fuzz-daemon.ts STATE_DIR SEED BUDGET_MS
  */
