@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { allRoutes, allWebSocketRoutes, type RouteParts } from './all-routes.ts';
 import type { Access, Method, Route, WebSocketRoute } from './http/route.ts';
-import { errorEnvelope } from './wire/envelope.ts';
+import { envelope, errorEnvelope } from './wire/envelope.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -37,23 +37,11 @@ export function buildOpenApi(routes: readonly Route[], webSockets: readonly WebS
     },
     servers: [{ url: '/' }],
     paths: Object.fromEntries([...paths].sort(([a], [b]) => (a < b ? -1 : 1))),
-    components: { schemas: { Envelope: ENVELOPE, Error: schemaOf(errorEnvelope, 'output') } },
+    components: {
+      schemas: { Envelope: schemaOf(envelope, 'output'), Error: schemaOf(errorEnvelope, 'output') },
+    },
   };
 }
-
-const ENVELOPE: Json = {
-  type: 'object',
-  required: ['type', 'status', 'status_code', 'operation', 'error_code', 'error', 'metadata'],
-  properties: {
-    type: { enum: ['sync', 'async'] },
-    status: { type: 'string' },
-    status_code: { type: 'integer' },
-    operation: { type: 'string', description: 'URL of the operation of an async answer.' },
-    error_code: { const: 0 },
-    error: { const: '' },
-    metadata: {},
-  },
-};
 
 function describeRoute(route: Route): Json {
   return {
@@ -95,11 +83,11 @@ function requestBody(body: NonNullable<Route['body']>): Json {
 }
 
 function success(route: Route): Json {
-  const envelope = { $ref: '#/components/schemas/Envelope' };
+  const any = { $ref: '#/components/schemas/Envelope' };
   const schema =
     route.answer === undefined
-      ? envelope
-      : { allOf: [envelope, { properties: { metadata: schemaOf(route.answer, 'output') } }] };
+      ? any
+      : { allOf: [any, { properties: { metadata: schemaOf(route.answer, 'output') } }] };
   return {
     description: 'The answer in its envelope, or a file.',
     content: { 'application/json': { schema } },

@@ -11,28 +11,13 @@ export const errorEnvelope = z.object({
   metadata: z.null(),
 });
 
-/** A sync answer whose metadata has this shape. */
-export function syncEnvelope(metadata: z.ZodType): z.ZodType {
-  return z.object({
-    type: z.literal('sync'),
-    status: z.literal('Success'),
-    status_code: z.literal(200),
-    operation: z.literal(''),
-    error_code: z.literal(0),
-    error: z.literal(''),
-    metadata,
-  });
-}
-
-/** An async answer: the operation that has been started. */
-export function asyncEnvelope(operation: z.ZodType): z.ZodType {
-  return z.object({
-    type: z.literal('async'),
-    status: z.literal('Operation created'),
-    status_code: z.literal(100),
-    operation: z.string(),
-    error_code: z.literal(0),
-    error: z.literal(''),
-    metadata: operation,
-  });
-}
+/** An answer, or an operation that was started; `operation` is the URL of the latter. */
+export const envelope = z.object({
+  type: z.enum(['sync', 'async']),
+  status: z.string(),
+  status_code: z.number().int(),
+  operation: z.string(),
+  error_code: z.literal(0),
+  error: z.literal(''),
+  metadata: z.unknown(),
+});
