@@ -73,7 +73,7 @@ function usage(): string {
 }
 
 /** Exit code of the command line `argv` (without the program's own name). */
-export async function runSlipway(argv: readonly string[]): Promise<number> {
+async function runSlipway(argv: readonly string[]): Promise<number> {
   const [name = '', ...rest] = argv;
   if (name === '--version') return runSlipway(['version']);
   if (name === '--help' || name === '-h' || name === 'help') {
@@ -92,15 +92,20 @@ export async function runSlipway(argv: readonly string[]): Promise<number> {
   return command.run(rest);
 }
 
-try {
-  process.exitCode = await runSlipway(process.argv.slice(2));
-} catch (err) {
-  // A Fault is the user's to mend and is told in one line; anything else is a bug and keeps its stack.
-  const isUsersError = isFault(err) || (err instanceof TypeError && 'code' in err);
-  process.stderr.write(isUsersError ? `slipway: ${describeChain(err)}\n` : `slipway: ${inspectBug(err)}\n`);
-  process.exitCode = 1;
+async function main(): Promise<number> {
+  try {
+    return await runSlipway(process.argv.slice(2));
+  } catch (err) {
+    // A Fault is the user's to mend and is told in one line; anything else is a bug and keeps its stack.
+    const isUsersError = isFault(err) || (err instanceof TypeError && 'code' in err);
+    process.stderr.write(`slipway: ${isUsersError ? describeChain(err) : inspectBug(err)}\n`);
+    return 1;
+  }
 }
 
 function inspectBug(err: unknown): string {
   return err instanceof Error ? (err.stack ?? err.message) : String(err);
 }
+
+// A daemon whose start failed half-way still has sockets and a database open: they must not keep it alive.
+process.exit(await main());

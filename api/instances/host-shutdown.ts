@@ -1,4 +1,6 @@
 /** How instances end when the host does: they are shut down, and run again after the boot. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isFault } from '../../process/fault.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { stopInstance } from './stop.ts';
@@ -16,6 +18,8 @@ export async function stopForShutdown(parts: RuntimeParts, id: string): Promise<
     if (!isFault(err, 'timeout')) throw err;
     await stopInstance(parts, id, { timeoutS: 0, force: true }, never);
   }
-  // What was running at shutdown is started at the next boot.
+  // What was running at shutdown is started at the next boot; the next start counts as
+  // one, for `slipway down` and `slipway up` do the same without a boot in between.
   await parts.store.setConfig(id, { 'volatile.last_state.power': 'RUNNING' });
+  await rm(join(parts.paths.state, 'boot_id'), { force: true });
 }

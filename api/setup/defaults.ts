@@ -1,9 +1,8 @@
 /** The embedded defaults: one pool, one managed bridge, and a default profile that uses them. Only what is missing is made. */
 import type { RestClient } from './rest-client.ts';
 
-export const POOL = 'default';
-export const NETWORK = 'slipbr0';
-export const PROFILE = 'default';
+const POOL = 'default';
+const PROFILE = 'default';
 
 type Devices = Record<string, Record<string, string>>;
 
@@ -16,12 +15,36 @@ export async function ensurePool(client: RestClient, signal: AbortSignal): Promi
 }
 
 export async function ensureNetwork(client: RestClient, signal: AbortSignal): Promise<string | null> {
-  if ((await client.find(`/1.0/networks/${NETWORK}`, signal)) !== null) return null;
-  await client.change('POST', '/1.0/networks', { name: NETWORK, type: 'bridge', config: {} }, signal);
-  const made = await client.get(`/1.0/networks/${NETWORK}`, signal);
+  const networks = await listNetworks(client, signal);
+  if (networks.some(isOwnBridge)) return null;
+  const name = freeBridgeName(networks.map((network) => network.name));
+  await client.change('POST', '/1.0/networks', { name, type: 'bridge', config: {} }, signal);
+  const made = await client.get(`/1.0/networks/${name}`, signal);
   // The shape is this program's own answer.
   const { config } = made as { config?: Record<string, string> };
-  return `bridge ${NETWORK} made, ${config?.['ipv4.address'] ?? 'no IPv4'}`;
+  return `bridge ${name} made, ${config?.['ipv4.address'] ?? 'no IPv4'}`;
+}
+
+interface Network {
+  readonly name: string;
+  readonly type: string;
+  readonly managed: boolean;
+}
+
+async function listNetworks(client: RestClient, signal: AbortSignal): Promise<Network[]> {
+  // The shape is this program's own answer; interfaces of the host are in it, too.
+  return (await client.get('/1.0/networks?recursion=1', signal)) as Network[];
+}
+
+function isOwnBridge(network: Network): boolean {
+  return network.managed && network.type === 'bridge';
+}
+
+/** `slipbr0`, or the next one where another daemon on this host has that. */
+export function freeBridgeName(taken: readonly string[]): string {
+  let number = 0;
+  while (taken.includes(`slipbr${String(number)}`)) number++;
+  return `slipbr${String(number)}`;
 }
 
 export async function ensureProfile(client: RestClient, signal: AbortSignal): Promise<string | null> {
@@ -38,7 +61,8 @@ export async function ensureProfile(client: RestClient, signal: AbortSignal): Pr
     added['root'] = { type: 'disk', path: '/', pool: await firstPool(client, signal) };
   }
   if (!Object.values(devices).some((device) => device['type'] === 'nic')) {
-    added['eth0'] = { type: 'nic', name: 'eth0', network: NETWORK };
+    const bridge = (await listNetworks(client, signal)).find(isOwnBridge);
+    if (bridge !== undefined) added['eth0'] = { type: 'nic', name: 'eth0', network: bridge.name };
   }
   if (Object.keys(added).length === 0) return null;
   const body = {
@@ -56,7 +80,7 @@ async function firstPool(client: RestClient, signal: AbortSignal): Promise<strin
 }
 
 /** The last parts of a list of URLs. */
-export function names(urls: unknown): string[] {
+function names(urls: unknown): string[] {
   if (!Array.isArray(urls)) return [];
   return urls.map((url) => decodeURIComponent(String(url).split('/').at(-1) ?? ''));
 }

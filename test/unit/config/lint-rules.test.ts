@@ -10,10 +10,19 @@ const { slipway } = (await import(join(PROGRAM_ROOT, 'config/lint/rules.js'))) a
 const linter = new Linter({ cwd: PROGRAM_ROOT });
 
 function broken(file: string, code: string): string[] {
-  const rules = Object.fromEntries(Object.keys(slipway.rules ?? {}).map((name) => [`slipway/${name}`, 'error' as const]));
+  const rules = Object.fromEntries(
+    Object.keys(slipway.rules ?? {}).map((name) => [`slipway/${name}`, 'error' as const]),
+  );
   const messages = linter.verify(
     code,
-    [{ files: ['**/*.ts'], languageOptions: { parser: tseslint.parser as Linter.Parser }, plugins: { slipway }, rules }],
+    [
+      {
+        files: ['**/*.ts'],
+        languageOptions: { parser: tseslint.parser as Linter.Parser },
+        plugins: { slipway },
+        rules,
+      },
+    ],
     { filename: join(PROGRAM_ROOT, file) },
   );
   return messages.map((message) => message.ruleId?.replace('slipway/', '') ?? message.message);

@@ -55,7 +55,10 @@ test('folders of the file do not follow another state folder', () => {
 });
 
 test('an unknown option is a warning that names its place', () => {
-  const config = loadDaemonConfig({ configFile: file('[log]\nlevel = debug\ncolour = red\n[x]\ny = 1\n') }, NOTHING);
+  const config = loadDaemonConfig(
+    { configFile: file('[log]\nlevel = debug\ncolour = red\n[x]\ny = 1\n') },
+    NOTHING,
+  );
   assert.equal(config.log.level, 'debug');
   assert.equal(config.warnings.length, 2);
   assert.match(config.warnings[0] ?? '', /\[log\] colour \(.*slipway\.conf line 3\)/);
@@ -82,7 +85,10 @@ test('a file that was asked for and is not there is an error', () => {
 });
 
 test('the flags of serve are read, unknown ones refused', () => {
-  const config = loadServeConfig(['--state-dir', '/srv/s', '-d', '--logfile', '/x/y.log', '--group', 'adm'], NOTHING);
+  const config = loadServeConfig(
+    ['--state-dir', '/srv/s', '-d', '--logfile', '/x/y.log', '--group', 'adm'],
+    NOTHING,
+  );
   assert.equal(config.log.level, 'debug');
   assert.equal(config.log.file, '/x/y.log');
   assert.equal(config.api.socketGroup, 'adm');
@@ -112,7 +118,13 @@ test('the watchdog is asked for twice in its time', () => {
 });
 
 test('programs get a complete PATH and nothing that systemd meant for the daemon', () => {
-  const env = programEnvironment({ PATH: '/opt/bin', LISTEN_FDS: '1', NOTIFY_SOCKET: '/x', LANG: 'de_DE', http_proxy: 'p' });
+  const env = programEnvironment({
+    PATH: '/opt/bin',
+    LISTEN_FDS: '1',
+    NOTIFY_SOCKET: '/x',
+    LANG: 'de_DE',
+    http_proxy: 'p',
+  });
   assert.equal(env['http_proxy'], 'p');
   assert.equal(env['LISTEN_FDS'], undefined);
   assert.equal(env['NOTIFY_SOCKET'], undefined);

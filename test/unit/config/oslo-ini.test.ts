@@ -63,7 +63,8 @@ test('what is not the syntax is refused with file and line', () => {
   for (const [text, line] of cases) {
     assert.throws(
       () => readIni(text, '/etc/x.conf'),
-      (err: unknown) => isFault(err, 'bad_request') && err.message.includes(`/etc/x.conf: line ${String(line)} `),
+      (err: unknown) =>
+        isFault(err, 'bad_request') && err.message.includes(`/etc/x.conf: line ${String(line)} `),
       text,
     );
   }

@@ -14,7 +14,12 @@ test('every line of the list is read, and each use has some', () => {
 });
 
 test('a line that is not in the form of the list is refused with its number', () => {
-  for (const line of ['run | program:x | y', 'walk | program:x | y | why', 'run | x | y | why', 'run | program:x |  | why']) {
+  for (const line of [
+    'run | program:x | y',
+    'walk | program:x | y | why',
+    'run | x | y | why',
+    'run | program:x |  | why',
+  ]) {
     assert.throws(() => systemPackages(`# head\n${line}\n`), /line 2/, line);
   }
 });

@@ -17,14 +17,19 @@ function walks(): { title: string; files: string[] }[] {
       files: section
         .split('\n')
         .filter((line) => /^\| \d+/.test(line))
-        .flatMap((line) => [...(line.split('|')[2] ?? '').matchAll(/`([^`]+)`/g)].map((found) => found[1] ?? '')),
+        .flatMap((line) =>
+          [...(line.split('|')[2] ?? '').matchAll(/`([^`]+)`/g)].map((found) => found[1] ?? ''),
+        ),
     }));
 }
 
 test('there is a walk for a launch, for a list and for an exec', () => {
   const titles = walks().map((walk) => walk.title);
   for (const what of ['POST /1.0/instances', 'GET /1.0/instances?recursion=2', 'exec']) {
-    assert.ok(titles.some((title) => title.includes(what)), what);
+    assert.ok(
+      titles.some((title) => title.includes(what)),
+      what,
+    );
   }
 });
 
@@ -36,11 +41,14 @@ test('every file of a walk exists', () => {
 });
 
 test('no walk is longer than ten files', () => {
-  for (const walk of walks()) assert.ok(walk.files.length <= 10, `${walk.title}: ${String(walk.files.length)} files`);
+  for (const walk of walks())
+    assert.ok(walk.files.length <= 10, `${walk.title}: ${String(walk.files.length)} files`);
 });
 
 test('every path of the project that the page names exists', () => {
   const named = [...text.matchAll(/`((?:process|config|native|api|driver|test|docs|tempest)\/[\w./-]*)`/g)];
-  const missing = named.map((found) => found[1] ?? '').filter((path) => !existsSync(join(PROGRAM_ROOT, path)));
+  const missing = named
+    .map((found) => found[1] ?? '')
+    .filter((path) => !existsSync(join(PROGRAM_ROOT, path)));
   assert.deepEqual(missing, []);
 });

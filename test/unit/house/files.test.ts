@@ -31,8 +31,14 @@ const FORBIDDEN: readonly [RegExp, string][] = [
   [new RegExp(['registry', 'yarnpkg', 'com'].join('\\.')), 'the name of a package registry'],
   [new RegExp(`"resolved": "https?:`), 'a download address'],
   [new RegExp(`${['FIX', 'ME'].join('')}|${['TO', 'DO'].join('')}:`), 'a promise for later'],
-  [new RegExp(`\\b(test|it|describe)\\.(${['on', 'ly'].join('')}|${['sk', 'ip'].join('')}|todo)\\(`), 'a test that is switched off'],
-  [new RegExp(`@ts-(${['ig', 'nore'].join('')}|${['no', 'check'].join('')})`), 'a type check that is switched off'],
+  [
+    new RegExp(`\\b(test|it|describe)\\.(${['on', 'ly'].join('')}|${['sk', 'ip'].join('')}|todo)\\(`),
+    'a test that is switched off',
+  ],
+  [
+    new RegExp(`@ts-(${['ig', 'nore'].join('')}|${['no', 'check'].join('')})`),
+    'a type check that is switched off',
+  ],
 ];
 
 test('no file holds a path of this machine, a registry, or something switched off', () => {
@@ -70,7 +76,8 @@ test('file names say what a file does, not what kind of thing it is', () => {
 
 test('every C file says its licence in the first line', () => {
   const wrong = files.filter(
-    (file) => /\.(c|cc|h)$/.test(file) && !textOf(file).startsWith('// SPDX-License-Identifier: Apache-2.0\n'),
+    (file) =>
+      /\.(c|cc|h)$/.test(file) && !textOf(file).startsWith('// SPDX-License-Identifier: Apache-2.0\n'),
   );
   assert.deepEqual(wrong, []);
 });
@@ -108,11 +115,14 @@ test('every dependency stands in the table of dependencies with its reason', () 
 
 test('the README names the two commands that it promises', () => {
   const readme = textOf('README.md');
-  for (const command of ['npm run up', 'npm test', 'npm run down']) assert.ok(readme.includes(command), command);
+  for (const command of ['npm run up', 'npm test', 'npm run down'])
+    assert.ok(readme.includes(command), command);
 });
 
 test('every npm script that a document names exists', () => {
-  const scripts = Object.keys((JSON.parse(textOf('package.json')) as { scripts: Record<string, string> }).scripts);
+  const scripts = Object.keys(
+    (JSON.parse(textOf('package.json')) as { scripts: Record<string, string> }).scripts,
+  );
   const wrong: string[] = [];
   for (const file of files.filter((one) => one.endsWith('.md'))) {
     for (const [, name = ''] of textOf(file).matchAll(/`npm run ([a-z:]+)/g)) {

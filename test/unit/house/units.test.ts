@@ -37,11 +37,15 @@ if (findProgram('systemd-analyze') !== null) {
         const text = readFileSync(join(FOLDER, unit), 'utf8').replaceAll('/usr/bin/slipway ', '/bin/true ');
         writeFileSync(join(folder, unit), text);
       }
-      const said = execFileSync('systemd-analyze', ['verify', '--man=no', ...UNITS.map((unit) => join(folder, unit))], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:` },
-      });
+      const said = execFileSync(
+        'systemd-analyze',
+        ['verify', '--man=no', ...UNITS.map((unit) => join(folder, unit))],
+        {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'pipe'],
+          env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:` },
+        },
+      );
       assert.equal(said.trim(), '');
     } finally {
       rmSync(folder, { recursive: true });
