@@ -23,6 +23,8 @@ export interface ToolOptions {
   readonly maxOutputBytes?: number;
   /** Exit codes that are no failure, [0] when absent. */
   readonly okCodes?: readonly number[];
+  /** Killed when the daemon is: nobody else may touch what it writes while it goes on. */
+  readonly endsWithUs?: boolean;
 }
 
 export interface ToolResult {
@@ -37,6 +39,8 @@ const DEFAULT_OUTPUT = 4 * 1024 * 1024;
 /** Standard error is kept to its last bytes. */
 const STDERR_TAIL = 4096;
 const SHOWN_LINES = 3;
+/** What setpriv answers for a program that is not there. */
+const NOT_FOUND = 127;
 
 /** Debian package of each program that is not part of every system. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -145,7 +149,11 @@ export async function runTool(
   options: ToolOptions = {},
 ): Promise<ToolResult> {
   options.signal?.throwIfAborted();
-  const child = spawn(program, args, {
+  const endsWithUs = options.endsWithUs === true;
+  const command = endsWithUs
+    ? ['setpriv', '--pdeathsig', 'KILL', '--', program, ...args]
+    : [program, ...args];
+  const child = spawn(command[0] ?? program, command.slice(1), {
     cwd: options.cwd,
     env: { PATH, LC_ALL: 'C.UTF-8', ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -178,6 +186,7 @@ export async function runTool(
     const end = await ended(child, program);
     options.signal?.throwIfAborted();
     if (stopped.reason !== null) throw stopped.reason;
+    if (endsWithUs && end.code === NOT_FOUND) throw missing(program);
     if (!(options.okCodes ?? [0]).includes(end.code)) throw failure(program, end, stderr());
     return { stdout: stdout(), stderr: stderr(), code: end.code };
   } finally {

@@ -3,7 +3,8 @@
  *
  * Forking the daemon itself would stop it for milliseconds each time (its page
  * tables are copied); the launcher forks in a tenth of that. It is started at
- * the first use and again when it has died; helpers at work do not depend on it.
+ * the first use and again when it has died. It ends with the daemon, and with
+ * it the helpers at work; commands and containers they have started go on.
  */
 import { spawn } from 'node:child_process';
 import { Socket } from 'node:net';

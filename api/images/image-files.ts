@@ -11,6 +11,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Fault } from '../../process/fault.ts';
 import { isThere, makeDir } from '../storage/layout.ts';
 import { asFull, assertRoom } from '../storage/space.ts';
@@ -159,6 +160,7 @@ export class ImageFiles {
         await assertRoom(this.directory, 0);
         lookAt += LOOK_EVERY_BYTES;
       }
+      faultPoint('import.file-written');
       return { path, size };
     } catch (err) {
       await rm(path, { force: true });

@@ -1,5 +1,6 @@
 /** The image store: what instances ask of it, and what `/1.0/images` does with it. */
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Lanes } from '../../process/lanes.ts';
 import type { Log } from '../../process/log.ts';
 import type { AliasRow, ImageRow, StringMap } from '../db/rows.ts';
@@ -264,8 +265,10 @@ export class ImageStore implements Images {
   private async removeNow(row: ImageRow): Promise<void> {
     await this.lanes.run(row.fingerprint, async () => {
       await this.rows.remove(row);
+      faultPoint('image-delete.row-removed');
       if (this.rows.isKnown(row.fingerprint)) return;
       await this.files.remove(row.fingerprint);
+      faultPoint('image-delete.files-removed');
       await this.parts.pools.forgetImage(row.fingerprint);
     });
   }

@@ -6,6 +6,7 @@
  * launch will want it.
  */
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { Lanes } from '../../process/lanes.ts';
 import type { AliasRow, ImageRow, StringMap } from '../db/rows.ts';
 import { NEVER } from '../db/rows.ts';
@@ -49,6 +50,7 @@ export async function importImage(
   try {
     checkWishes(parts.rows, project, received, wishes);
     const [found] = await Promise.all([describe(received, signal), flush(received)]);
+    faultPoint('import.looked-inside');
     return await parts.lanes.run(received.fingerprint, async () => {
       checkWishes(parts.rows, project, received, wishes);
       const known = parts.rows.all().find((row) => row.fingerprint === received.fingerprint);
@@ -58,8 +60,10 @@ export async function importImage(
       };
       const isStored = known !== undefined && (await parts.files.isComplete(parts.files.stored(known)));
       if (!isStored) await parts.files.land(received);
+      faultPoint('import.files-landed');
       try {
         await parts.rows.insert(row, aliasRows(row, wishes));
+        faultPoint('import.row-stored');
       } catch (err) {
         if (!parts.rows.isKnown(received.fingerprint)) await parts.files.remove(received.fingerprint);
         throw err;

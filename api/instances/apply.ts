@@ -5,6 +5,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Fault } from '../../process/fault.ts';
 import { Undo } from '../../process/undo.ts';
 import { steps } from '../../native/steps.ts';
@@ -77,9 +78,10 @@ async function applyLimits(
   if (changes.length === 0) return;
   undo.add('put the old limits back', () => writeSettings(parts, running, limitChanges(fresh, old)));
   await writeSettings(parts, running, changes);
+  faultPoint('update.limits-written');
 }
 
-async function writeSettings(
+export async function writeSettings(
   parts: RuntimeParts,
   running: Running,
   settings: readonly CgroupSetting[],
@@ -185,7 +187,7 @@ async function applyDevices(
   return volatile;
 }
 
-async function plugDevice(
+export async function plugDevice(
   parts: RuntimeParts,
   running: Running,
   expanded: Expanded,
@@ -197,6 +199,7 @@ async function plugDevice(
       return hotPlugNic.plug(parts, running, expanded, name, config);
     case 'disk':
       if (config['path'] !== '/') await plugDisk(parts, running, expanded, name, config);
+      faultPoint('update.disk-plugged');
       return {};
     case 'unix-char':
     case 'unix-block':
@@ -256,7 +259,7 @@ async function plugUnix(
   ]);
 }
 
-async function unplugDevice(
+export async function unplugDevice(
   parts: RuntimeParts,
   running: Running,
   expanded: Expanded,

@@ -144,8 +144,10 @@ const INSTANCE_KEYS: Readonly<Record<string, ValueCheck>> = {
   'volatile.base_image': (value) => {
     if (!/^[0-9a-f]{64}$/.test(value)) throw wrong(value, 'is not an image fingerprint');
   },
+  'volatile.changing': json,
   'volatile.cloud-init.instance-id': anything,
   'volatile.evacuate.origin': anything,
+  'volatile.held': oneLine,
   'volatile.idmap.base': integer(0, 0xffff_fffe),
   'volatile.idmap.current': json,
   'volatile.idmap.next': json,

@@ -1,10 +1,12 @@
 /** A copy of an instance of this server: the definition of the new one, and the source held still meanwhile. */
+import { faultPoint } from '../../process/fault-points.ts';
 import { Fault } from '../../process/fault.ts';
 import type { InstanceRow, StringMap } from '../db/rows.ts';
 import type { InstancesPostWire } from '../wire/instances.ts';
 import { decodeDevices } from './definition.ts';
 import { ownConfig } from './draft.ts';
 import type { CreateParts, Draft } from './draft.ts';
+import { HELD } from './volatile-keys.ts';
 
 /** Faults bad_request, not_found "Instance not found", not_implemented (snapshots, refresh). */
 export function draftCopy(parts: CreateParts, project: string, body: InstancesPostWire): Draft {
@@ -56,11 +58,17 @@ async function holdStill(
     if (source.phase === 'deleting') throw new Fault('not_found', 'Instance not found');
     const freezes = !allowInconsistent && parts.runtime.status(sourceId) === 'Running';
     if (!freezes) return work();
+    // Said before it is done: a start after a crash must not leave it frozen.
+    await parts.store.setConfig(sourceId, { [HELD]: 'copy' });
     await parts.runtime.freeze(sourceId);
+    faultPoint('copy.source-frozen');
     try {
       await work();
+      faultPoint('copy.copied');
     } finally {
       await parts.runtime.unfreeze(sourceId);
+      faultPoint('copy.source-thawed');
+      await parts.store.setConfig(sourceId, { [HELD]: null });
     }
   });
 }

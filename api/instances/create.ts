@@ -7,6 +7,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { Fault, isFault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { InstanceRow } from '../db/rows.ts';
 import { NEVER } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
@@ -56,6 +57,7 @@ export async function prepareCreate(
   const draft = await draftOf(parts, project, body);
   const { expanded, sizeBytes } = await insertRow(parts, project, asked, draft);
   const { row } = expanded;
+  faultPoint('create.row-stored');
   return {
     name: row.name,
     run: async (context) => {
@@ -201,8 +203,10 @@ async function build(
         },
       }),
     );
+    faultPoint('create.volume-made');
     signal.throwIfAborted();
     await parts.store.change(row.id, { phase: 'ready' });
+    faultPoint('create.ready');
   } catch (err) {
     await undoCreate(parts, row).catch((cause: unknown) => {
       // The row stays in phase `creating`: the next start of the daemon tries again.

@@ -3,6 +3,7 @@
  * start after a crash finishes what was begun. Every step may be repeated.
  */
 import { Fault, isFault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { InstanceRow } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
 import { instanceUrl } from './instance-url.ts';
@@ -45,9 +46,13 @@ export async function finishDelete(
   row: InstanceRow,
 ): Promise<void> {
   await parts.runtime.forget(row);
+  faultPoint('delete.files-removed');
   await removeVolume(parts, row);
+  faultPoint('delete.volume-removed');
   await parts.networks.forget(row.project, row.name);
+  faultPoint('delete.network-forgotten');
   await parts.store.remove(row.id);
+  faultPoint('delete.row-removed');
 }
 
 /** Removes all of a row that was never ready. Idempotent; also for a create that failed. */
@@ -60,6 +65,7 @@ export async function undoCreate(
 
 async function remove(parts: DeleteParts, row: InstanceRow, requestor: Requestor | undefined): Promise<void> {
   const going = await parts.store.change(row.id, { phase: 'deleting' });
+  faultPoint('delete.row-deleting');
   await finishDelete(parts, going);
   parts.events.lifecycle('instance-deleted', instanceUrl(row), {
     project: row.project,

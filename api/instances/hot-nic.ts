@@ -1,4 +1,5 @@
 /** Adds and removes nics of a running container. */
+import { faultPoint } from '../../process/fault-points.ts';
 import { Fault, isFault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import { runTool } from '../tools.ts';
@@ -33,6 +34,9 @@ export const hotPlugNic = {
     const { link, bridged, volatile } = await plan(parts, running, expanded, device, config);
     const pid = String(running.initPid);
     const guest = `sw${nicNames.hostName().slice(4)}`;
+    // Said before it is done: a start after a crash finds the link by its name.
+    await parts.store.setConfig(expanded.row.id, volatile);
+    faultPoint('update.nic-noted');
     try {
       if (link.kind === 'veth') await addVeth(link.hostName ?? '', guest, link.link);
       else if (link.kind === 'macvlan') {
@@ -51,14 +55,17 @@ export const hotPlugNic = {
       } else await runTool('ip', ['link', 'set', link.link ?? '', 'name', guest]);
       if (link.hwaddr !== null) await runTool('ip', ['link', 'set', guest, 'address', link.hwaddr]);
       if (link.mtu !== null) await runTool('ip', ['link', 'set', guest, 'mtu', link.mtu]);
+      faultPoint('update.nic-made');
       if (bridged !== null) await parts.networks.plug(bridged);
       await runTool('ip', ['link', 'set', guest, 'netns', pid, 'name', link.name]);
       await inContainer(running, ['link', 'set', link.name, 'up']);
       if (bridged !== null) await parts.networks.plugged(bridged);
+      faultPoint('update.nic-plugged');
       return volatile;
     } catch (err) {
       if (bridged !== null) await parts.networks.unplug(bridged);
       await deleteLink(link.hostName ?? guest);
+      await parts.store.setConfig(expanded.row.id, { [`volatile.${device}.host_name`]: null });
       throw new Fault('bad_request', `add nic "${device}" to the running container`, { cause: err });
     }
   },

@@ -1,6 +1,8 @@
 /** Connects an instance's entry in `Powers` to its container's monitor. */
 import { Fault } from '../../process/fault.ts';
+import type { InstanceRow } from '../db/rows.ts';
 import { payloadCgroup } from '../metrics/cgroup.ts';
+import type { Warnings } from '../warnings.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 
@@ -33,6 +35,7 @@ export async function watchMonitor(
       watch.close();
     },
     endExpected: false,
+    isWatched: true,
   };
   return running;
 }
@@ -47,4 +50,17 @@ async function payloadPath(parts: RuntimeParts, name: string): Promise<string> {
     if (!(err instanceof Fault)) throw err;
     return payloadCgroup(name);
   }
+}
+
+export const UNRESPONSIVE = 'Instance monitor unresponsive';
+
+/** The warning about an instance whose monitor does not answer. */
+export function unresponsive(row: Pick<InstanceRow, 'project' | 'name'>): Parameters<Warnings['raise']>[0] {
+  return {
+    type: UNRESPONSIVE,
+    severity: 'high',
+    message: `the monitor of instance "${row.name}" does not answer; stop the instance with force`,
+    project: row.project,
+    entityUrl: `/1.0/instances/${row.name}`,
+  };
 }

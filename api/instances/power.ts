@@ -79,6 +79,8 @@ export interface Running {
   readonly close: () => void;
   /** Set by a stop that waits for the end itself; otherwise the guest ended on its own. */
   endExpected: boolean;
+  /** False for one that was found with a monitor that does not answer: nobody follows it yet. */
+  readonly isWatched: boolean;
 }
 
 interface Entry {

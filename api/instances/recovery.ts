@@ -11,13 +11,18 @@ import { describeChain, isFault } from '../../process/fault.ts';
 import type { ContainerState } from '../../native/types.ts';
 import type { InstanceRow } from '../db/rows.ts';
 import { containerName, splitContainerName } from '../paths.ts';
-import { readFrozen } from './freeze.ts';
-import { watchMonitor } from './monitors.ts';
+import type { Pool } from '../storage/types.ts';
+import { payloadCgroup } from '../metrics/cgroup.ts';
+import { readFrozen, setFrozen } from './freeze.ts';
+import { undoHalfChange } from './half-change.ts';
+import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
+import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
-import { endContainer } from './start.ts';
-import { removeCgroups, tidyUp } from './stop.ts';
+import { endContainer, pluggedNics, without } from './start.ts';
+import { firstProcess, monitorPidOf, removeCgroups, tidyUp } from './stop.ts';
 import type { Runtime } from './types.ts';
 import { parseBool } from './values.ts';
+import { HELD } from './volatile-keys.ts';
 
 export interface RecoveryVerbs {
   readonly undoCreate: (row: InstanceRow) => Promise<void>;
@@ -96,11 +101,14 @@ async function recoverOne(
   }
   const autostart = parts.store.expand(row).config['boot.autostart'] ?? '';
   if (reboot) return true;
-  if (!booted || row.phase === 'starting') return false;
-  return autostart === '' ? ran : parseBool(autostart);
+  if (!booted) return false;
+  return autostart === '' ? row.config['volatile.last_state.power'] === 'RUNNING' : parseBool(autostart);
 }
 
 type Found = ContainerState | 'SILENT';
+
+/** How often (each 100 ms) the container of an interrupted start is looked for. */
+const START_LOOKS = 5;
 
 /** A start that the daemon's death interrupted is awaited: its monitor decides how it ends. */
 async function settledState(parts: RuntimeParts, row: InstanceRow): Promise<Found> {
@@ -114,7 +122,9 @@ async function settledState(parts: RuntimeParts, row: InstanceRow): Promise<Foun
       state = 'SILENT';
     }
     const passing = state === 'STARTING' || state === 'STOPPING' || state === 'ABORTING';
-    if (!passing || tries >= 100) return state;
+    // The helper of a start that was cut short may be ending only now: what comes of it must be seen.
+    const isEarly = row.phase === 'starting' && state === 'STOPPED' && tries < START_LOOKS;
+    if ((!passing && !isEarly) || tries >= 100) return state;
     await sleep(100);
   }
 }
@@ -123,40 +133,51 @@ async function adopt(parts: RuntimeParts, row: InstanceRow, state: Found): Promi
   const name = containerName(row.project, row.name);
   if (state === 'SILENT') {
     parts.powers.adopt(row.id, 'Error', await silentContainer(parts, row));
+    await parts.warnings.raise(unresponsive(row));
     return;
   }
   const initPid = await parts.native.monitor(parts.paths.lxc, name).initPid();
   const running = await watchMonitor(parts, row.id, name, initPid);
-  const frozen = await readFrozen(parts.host, running.cgroup);
+  let frozen = await readFrozen(parts.host, running.cgroup);
+  if (frozen && row.config[HELD] !== undefined) {
+    await setFrozen(parts.host, running, false);
+    frozen = false;
+  }
   parts.powers.adopt(row.id, frozen ? 'Frozen' : 'Running', running);
-  if (row.phase !== 'starting' && row.config['volatile.last_state.power'] === 'RUNNING') return;
+  await parts.warnings.resolve(UNRESPONSIVE, `/1.0/instances/${row.name}`);
+  if (row.phase === 'starting') await finishStart(parts, row);
+  await undoHalfChange(parts, row.id, running);
+  if (
+    row.phase === 'ready' &&
+    row.config['volatile.last_state.power'] === 'RUNNING' &&
+    row.config[HELD] === undefined
+  )
+    return;
   await parts.store.change(row.id, {
     phase: 'ready',
-    config: { ...row.config, 'volatile.last_state.power': 'RUNNING' },
+    config: { ...without(parts.store.byId(row.id).config, HELD), 'volatile.last_state.power': 'RUNNING' },
   });
 }
 
-/** What can be known of a container whose monitor is stopped: its cgroup, and through it its processes. */
-async function silentContainer(
-  parts: RuntimeParts,
-  row: InstanceRow,
-): Promise<{
-  initPid: number;
-  cgroup: string;
-  gone: Promise<void>;
-  close: () => void;
-  endExpected: boolean;
-}> {
-  const cgroup = `/lxc.payload.${containerName(row.project, row.name)}`;
+/** What a start does when the container is up. */
+async function finishStart(parts: RuntimeParts, row: InstanceRow): Promise<void> {
+  for (const nic of pluggedNics(parts, parts.store.expand(row))) await parts.networks.plugged(nic);
+  await parts.store.setConfig(row.id, { 'volatile.apply_template': null });
+}
+
+/** What can be known of a container whose monitor is stopped: its cgroups, and through them its processes. */
+async function silentContainer(parts: RuntimeParts, row: InstanceRow): Promise<Running> {
+  const cgroup = payloadCgroup(containerName(row.project, row.name));
   const mount = parts.host.unified ?? Object.values(parts.host.v1)[0] ?? '';
-  let initPid = 0;
-  try {
-    initPid = Number((await readFile(join(mount, cgroup, 'cgroup.procs'), 'utf8')).split('\n')[0] ?? '0');
-  } catch (err) {
-    parts.log.warn('no process of a silent container was found', { instance: row.name, error: err });
-  }
-  const gone = initPid > 0 ? waitForEnd(parts, initPid) : Promise.resolve();
-  return { initPid, cgroup, gone, close: () => undefined, endExpected: true };
+  const monitor = await monitorPidOf(parts.host, row);
+  return {
+    initPid: await firstProcess(join(mount, cgroup)),
+    cgroup,
+    gone: monitor > 0 ? waitForEnd(parts, monitor) : Promise.resolve(),
+    close: () => undefined,
+    endExpected: true,
+    isWatched: false,
+  };
 }
 
 async function waitForEnd(parts: RuntimeParts, pid: number): Promise<void> {
@@ -169,12 +190,7 @@ async function waitForEnd(parts: RuntimeParts, pid: number): Promise<void> {
 async function sweep(parts: RuntimeParts): Promise<void> {
   for (const name of parts.pools.names()) {
     try {
-      const pool = parts.pools.get(name);
-      for (const volume of await pool.list()) {
-        if (isKnown(parts, volume.project, volume.instance)) continue;
-        parts.log.warn('a volume without an instance is removed', { pool: name, ...volume });
-        await pool.remove(volume);
-      }
+      await sweepPool(parts, parts.pools.get(name));
     } catch (err) {
       parts.log.error('a pool could not be searched for leftovers', {
         pool: name,
@@ -182,11 +198,18 @@ async function sweep(parts: RuntimeParts): Promise<void> {
       });
     }
   }
-  for (const folder of [parts.paths.devices]) {
-    for (const entry of await readdir(folder)) {
-      const { project, name } = splitContainerName(entry);
-      if (!isKnown(parts, project, name)) await rm(join(folder, entry), { recursive: true, force: true });
-    }
+  const folder = parts.paths.devices;
+  for (const entry of await readdir(folder)) {
+    const { project, name } = splitContainerName(entry);
+    if (!isKnown(parts, project, name)) await rm(join(folder, entry), { recursive: true, force: true });
+  }
+}
+
+async function sweepPool(parts: RuntimeParts, pool: Pool): Promise<void> {
+  for (const volume of await pool.list()) {
+    if (isKnown(parts, volume.project, volume.instance)) continue;
+    parts.log.warn('a volume without an instance is removed', { pool: pool.name, ...volume });
+    await pool.remove(volume);
   }
 }
 

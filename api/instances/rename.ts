@@ -7,6 +7,7 @@
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Undo } from '../../process/undo.ts';
 import type { InstanceRow } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
@@ -82,9 +83,11 @@ async function move(parts: RenameParts, row: InstanceRow, name: string): Promise
       'volatile.apply_template': row.config['volatile.apply_template'] ?? 'rename',
     });
     await parts.store.change(row.id, { name, config });
+    faultPoint('rename.row-changed');
     undo.add('move the volume back', () => moveFiles(parts, row.project, row.pool, name, row.name));
     await moveFiles(parts, row.project, row.pool, row.name, name);
     await parts.store.setConfig(row.id, { [MARKER]: null });
+    faultPoint('rename.done');
   } catch (err) {
     await undo.rollBack((what, cause) => {
       parts.log.error('undo step of a rename failed', { instance: row.name, what, error: cause });
@@ -102,6 +105,7 @@ async function moveFiles(
   to: string,
 ): Promise<void> {
   await parts.pools.get(pool).rename({ project, instance: from }, { project, instance: to });
+  faultPoint('rename.volume-moved');
   try {
     await rename(
       join(parts.paths.log, containerName(project, from)),
@@ -111,5 +115,7 @@ async function moveFiles(
     const code = err instanceof Error && 'code' in err ? err.code : '';
     if (code !== 'ENOENT') throw err; // never started: there are no logs
   }
+  faultPoint('rename.logs-moved');
   await parts.networks.forget(project, from);
+  faultPoint('rename.network-forgotten');
 }

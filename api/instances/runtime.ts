@@ -13,14 +13,14 @@ import type { VolatileChanges } from './apply.ts';
 import { freezeInstance, readFrozen, unfreezeInstance } from './freeze.ts';
 import { planNics } from './nics.ts';
 import { instanceIdmap } from './root-plan.ts';
+import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
+import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { seccompPolicy } from './seccomp.ts';
 import { forgetHostFiles, nicNames, startInstance } from './start.ts';
 import { readStates } from './state.ts';
 import { removeCgroups, stopInstance, tidyUp } from './stop.ts';
 import type { Expanded, InstanceStateWire, InstanceStatus, Runtime, StopOptions } from './types.ts';
-
-const UNRESPONSIVE = 'Instance monitor unresponsive';
 
 export class LxcRuntime implements Runtime {
   private readonly parts: RuntimeParts;
@@ -139,24 +139,30 @@ export class LxcRuntime implements Runtime {
     if (running === null || !['Running', 'Frozen', 'Error'].includes(state)) return;
     const row = this.parts.store.byId(id);
     const url = `/1.0/instances/${row.name}`;
+    const name = containerName(row.project, row.name);
+    let found: Running | null = null;
     try {
-      await this.parts.native.monitor(this.parts.paths.lxc, containerName(row.project, row.name)).state();
+      const monitor = this.parts.native.monitor(this.parts.paths.lxc, name);
+      const answer = await monitor.state();
+      if (answer === 'STOPPED') {
+        // Whoever follows a monitor is told by it; this one nobody followed.
+        if (!running.isWatched) this.parts.onEnded(id);
+        return;
+      }
+      if (!running.isWatched) found = await watchMonitor(this.parts, id, name, await monitor.initPid());
     } catch (err) {
       if (this.parts.powers.running(id) !== running) return; // it ended meanwhile
       if (this.parts.powers.state(id) === 'Error') return;
       this.parts.powers.send(id, 'monitor_silent');
       this.parts.log.error('monitor of an instance does not answer', { instance: row.name, error: err });
-      await this.parts.warnings.raise({
-        type: UNRESPONSIVE,
-        severity: 'high',
-        message: `the monitor of instance "${row.name}" does not answer; stop the instance with force`,
-        project: row.project,
-        entityUrl: url,
-      });
+      await this.parts.warnings.raise(unresponsive(row));
       return;
     }
-    if (this.parts.powers.state(id) !== 'Error') return;
-    this.parts.powers.send(id, 'monitor_back');
+    if (this.parts.powers.state(id) !== 'Error') {
+      found?.close();
+      return;
+    }
+    this.parts.powers.send(id, 'monitor_back', found ?? undefined);
     if (await readFrozen(this.parts.host, running.cgroup)) this.parts.powers.send(id, 'freeze_done');
     await this.parts.warnings.resolve(UNRESPONSIVE, url);
   }

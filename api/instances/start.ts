@@ -10,6 +10,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, isFault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Undo } from '../../process/undo.ts';
 import type { Step } from '../../native/steps.ts';
 import { steps } from '../../native/steps.ts';
@@ -89,20 +90,28 @@ async function bringUp(
   const plan = await planStart(parts, parts.store.expand(parts.store.byId(row.id)));
   signal.throwIfAborted();
 
+  faultPoint('start.planned');
   await parts.store.change(row.id, { phase: 'starting', config: plan.config });
+  faultPoint('start.row-starting');
   undo.add('forget host files of the container', () => removeHostFiles(parts, row));
   for (const nic of plan.nics) {
     if (nic.bridged === null) continue;
     const { bridged } = nic;
     undo.add('unplug a nic', () => parts.networks.unplug(bridged));
     await parts.networks.plug(bridged);
+    faultPoint('start.nic-plugged');
   }
   const name = containerName(row.project, row.name);
   undo.add('end what was started', () => endContainer(parts, name));
-  const { initPid } = await parts.native.start(plan.steps);
+  const starting = parts.native.start(plan.steps);
+  faultPoint('start.helper-sent');
+  const { initPid } = await starting;
+  faultPoint('start.container-up');
   const running = await watchMonitor(parts, row.id, name, initPid);
   parts.powers.send(row.id, 'init_up', running);
+  faultPoint('start.monitor-watched');
   for (const nic of plan.nics) if (nic.bridged !== null) await parts.networks.plugged(nic.bridged);
+  faultPoint('start.nics-finished');
 
   await parts.store.change(row.id, {
     phase: 'ready',
@@ -112,6 +121,7 @@ async function bringUp(
       'volatile.apply_template',
     ),
   });
+  faultPoint('start.row-ready');
 }
 
 interface StartPlan {

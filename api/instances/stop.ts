@@ -8,6 +8,7 @@ import { access, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { containerName } from '../paths.ts';
 import { unfreezeInstance } from './freeze.ts';
 import { cgroupChildren } from './host.ts';
@@ -16,6 +17,7 @@ import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { logDir, pluggedNics, removeHostFiles, without } from './start.ts';
 import type { StopOptions } from './types.ts';
+import { CHANGING, HELD } from './volatile-keys.ts';
 
 /** How long a killed container may take to be gone before its monitor is killed too. */
 const KILL_DEADLINE_MS = 3_000;
@@ -36,6 +38,7 @@ export async function stopInstance(
   if (parts.powers.state(id) === 'Frozen') await unfreezeInstance(parts, id);
   parts.powers.send(id, 'stop_asked');
   running.endExpected = true;
+  faultPoint('stop.asked');
   try {
     if (options.force || options.timeoutS === 0) await kill(parts, id, running);
     else await shutDown(parts, id, running, options.timeoutS, signal);
@@ -46,6 +49,7 @@ export async function stopInstance(
     if (await settled(running.gone)) parts.onEnded(id);
     throw err;
   }
+  faultPoint('stop.container-gone');
   await tidyUp(parts, id);
 }
 
@@ -54,8 +58,11 @@ async function settled(promise: Promise<void>): Promise<boolean> {
 }
 
 async function kill(parts: RuntimeParts, id: string, running: Running): Promise<void> {
-  const monitorPid = await parentOf(running.initPid);
+  const monitorPid = running.isWatched
+    ? await parentOf(running.initPid)
+    : await monitorPidOf(parts.host, parts.store.byId(id));
   await killPayload(parts, running);
+  faultPoint('stop.payload-killed');
   if (await within(running.gone, KILL_DEADLINE_MS)) return;
   // The monitor is wedged: without it nobody reaps the container.
   parts.log.warn('monitor did not notice the end of its container and is killed', {
@@ -63,7 +70,12 @@ async function kill(parts: RuntimeParts, id: string, running: Running): Promise<
     pid: monitorPid,
   });
   if (monitorPid > 1) parts.native.signalProcess(monitorPid, SIGKILL);
-  if (await within(running.gone, KILL_DEADLINE_MS)) return;
+  if (await within(running.gone, KILL_DEADLINE_MS)) {
+    // What a monitor does last, this one could not do.
+    const row = parts.store.byId(id);
+    await removeCgroups(parts.host, row.project, row.name);
+    return;
+  }
   throw new Fault(
     'timeout',
     'the container could not be killed; a process in it waits for a device of the host',
@@ -174,7 +186,9 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   // A helper inside would keep the container's mounts and namespaces alive.
   await parts.closeFiles(id);
   for (const nic of pluggedNics(parts, expanded)) await parts.networks.unplug(nic);
+  faultPoint('stop.nics-unplugged');
   await removeHostFiles(parts, row);
+  faultPoint('stop.files-removed');
   const marker = join(logDir(parts, row), 'reboot');
   const reboot = await exists(marker);
   if (reboot) await rm(marker, { force: true });
@@ -182,10 +196,11 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   await parts.store.change(id, {
     phase: 'ready',
     config: {
-      ...without(row.config, ...hostNames, 'volatile.idmap.current'),
+      ...without(row.config, ...hostNames, 'volatile.idmap.current', HELD, CHANGING),
       'volatile.last_state.power': 'STOPPED',
     },
   });
+  faultPoint('stop.row-stopped');
   parts.powers.send(id, 'init_gone');
   return { reboot };
 }
@@ -196,6 +211,24 @@ async function exists(path: string): Promise<boolean> {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** The process that answers for a container, from its cgroup; 0 when there is none. */
+export async function monitorPidOf(
+  host: HostFacts,
+  row: { readonly project: string; readonly name: string },
+): Promise<number> {
+  const mount = host.unified ?? Object.values(host.v1)[0] ?? '';
+  return firstProcess(join(mount, `lxc.monitor.${containerName(row.project, row.name)}`));
+}
+
+/** 0 for an empty cgroup, or none. */
+export async function firstProcess(cgroup: string): Promise<number> {
+  try {
+    return Number((await readFile(join(cgroup, 'cgroup.procs'), 'utf8')).split('\n')[0] ?? '0');
+  } catch {
+    return 0; // gone
   }
 }
 

@@ -6,17 +6,19 @@
  * undone when a later one fails, so that the row always tells what is true.
  */
 import { Fault, isFault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Undo } from '../../process/undo.ts';
 import type { DeviceMap, InstanceRow, StringMap } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
 import type { InstancePutWire } from '../wire/instances.ts';
 import { checkDefinition, isSameDevice, rootDiskOf, rootSizeOf } from './check-definition.ts';
 import { decodeArchitecture, decodeConfig, decodeDevices, hwaddrsOf } from './definition.ts';
+import { changeNote } from './half-change.ts';
 import { instanceUrl } from './instance-url.ts';
 import type { InstanceParts } from './parts.ts';
 import type { Expanded } from './types.ts';
 import type { ConfigChanges } from './volatile-keys.ts';
-import { expandedWith, keepOwnKeys, volatileChanges, withChanges } from './volatile-keys.ts';
+import { CHANGING, expandedWith, keepOwnKeys, volatileChanges, withChanges } from './volatile-keys.ts';
 
 export type UpdateParts = Pick<
   InstanceParts,
@@ -140,10 +142,18 @@ async function carryOut(
     const planned = expandedWith(next, quota);
     let applied: ConfigChanges = {};
     if (parts.runtime.status(next.row.id) !== 'Stopped' && isChanged(before, planned)) {
+      const note = changeNote(before, planned);
+      if (note !== null) {
+        undo.add('forget what was to change', () => parts.store.setConfig(next.row.id, { [CHANGING]: null }));
+        await parts.store.setConfig(next.row.id, { [CHANGING]: note });
+        faultPoint('update.noted');
+      }
       applied = await parts.runtime.apply(before, planned);
+      faultPoint('update.applied');
       undo.add('put the running container back', () => parts.runtime.apply(planned, before));
     }
-    await save({ ...quota, ...applied });
+    await save({ ...quota, ...applied, [CHANGING]: null });
+    faultPoint('update.row-stored');
     undo.keep();
   } catch (err) {
     await undo.rollBack((what, cause) => {

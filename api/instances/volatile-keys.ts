@@ -11,11 +11,19 @@ import { isVolatileOf } from './config-keys.ts';
 import { freshHwaddrs, needsNewInstanceId, newInstanceId } from './definition.ts';
 import type { Expanded } from './types.ts';
 
+/** Of an instance that is frozen for no longer than its copying takes. */
+export const HELD = 'volatile.held';
+
+/** What a change of a running container is about to bring; see half-change.ts. */
+export const CHANGING = 'volatile.changing';
+
 /** Say what the instance is; another value is refused. */
 const FIXED = new Set(['volatile.uuid', 'volatile.base_image']);
 
 /** The daemon's own notes: whatever a client sends, they stay as they are. */
 const OWNED = new Set([
+  CHANGING,
+  HELD,
   'volatile.idmap.base',
   'volatile.idmap.current',
   'volatile.idmap.next',

@@ -1,6 +1,7 @@
 /** One managed bridge while it is up: link, firewall, dnsmasq and its host files. */
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { Log } from '../../process/log.ts';
 import type { StringMap } from '../db/rows.ts';
 import { formatAddress } from './addresses.ts';
@@ -42,17 +43,24 @@ export class ManagedBridge {
     await mkdir(this.folder, { recursive: true, mode: 0o711 });
     if (!this.isLoaded) await this.hosts.load();
     this.isLoaded = true;
+    faultPoint('network-create.folder-made');
     await bringLinkUp(this.parts, this.name, config, before);
+    faultPoint('network-create.link-up');
     const failed = await this.parts.firewall.applyBridge(this.name, config);
+    faultPoint('network-create.rules-set');
     await this.dnsmasq.start(config);
+    faultPoint('network-create.dnsmasq-up');
     return failed;
   }
 
   /** Ends and removes everything but the files. Harmless when there is nothing. */
   async takeDown(): Promise<void> {
     await this.dnsmasq.stop();
+    faultPoint('network-delete.dnsmasq-gone');
     await this.parts.firewall.removeBridge(this.name);
+    faultPoint('network-delete.rules-removed');
     await takeLinkDown(this.parts, this.name);
+    faultPoint('network-delete.link-removed');
   }
 
   async removeFiles(): Promise<void> {

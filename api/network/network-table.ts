@@ -6,6 +6,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import { Fault, describeChain, isFault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Undo } from '../../process/undo.ts';
 import type { NetworkRow, StringMap } from '../db/rows.ts';
 import type { Firewall } from './firewall.ts';
@@ -56,9 +57,11 @@ export class NetworkTable {
     try {
       undo.add('remove the network', () => this.erase(row.name));
       await this.parts.db.tables.networks.insert(row);
+      faultPoint('network-create.row-stored');
       this.put(row);
       await this.bringUp(row, {});
       await this.parts.db.tables.networks.update({ name: row.name }, { status: 'Created' });
+      faultPoint('network-create.row-created');
       this.put({ ...row, status: 'Created' });
       undo.keep();
     } catch (err) {
@@ -74,7 +77,9 @@ export class NetworkTable {
       await bridge.takeDown();
       await bridge.removeFiles();
     }
+    faultPoint('network-delete.files-removed');
     await this.parts.db.tables.networks.remove({ name });
+    faultPoint('network-delete.row-removed');
     this.drop(name);
     await this.parts.warnings.resolve(UNAVAILABLE, urlOf(name));
   }

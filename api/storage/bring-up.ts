@@ -2,6 +2,7 @@
 import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { Log } from '../../process/log.ts';
 import { steps } from '../../native/steps.ts';
 import type { Native } from '../../native/types.ts';
@@ -131,6 +132,7 @@ export async function removeSource(paths: Paths, row: PoolRow): Promise<void> {
   if (row.driver === 'btrfs') {
     await removeBtrfsTrees(root);
     await unmount(own);
+    faultPoint('pool-delete.unmounted');
     await removeLoopFile(loopFile(paths, row.name));
   }
   for (const name of [...OURS, ...OURS_HIDDEN]) await rm(join(root, name), { recursive: true, force: true });

@@ -11,6 +11,7 @@ import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../process/log.ts';
 import { describeChain } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Lanes } from '../../process/lanes.ts';
 import { isThere } from './layout.ts';
 import type { Layout } from './layout.ts';
@@ -94,6 +95,7 @@ export class ImageCache {
     this.ready.delete(fingerprint);
     if (!(await isThere(this.parts.layout.image(fingerprint)))) return;
     await writeFile(this.mark(fingerprint, 'forgotten'), '');
+    faultPoint('image-delete.marked');
     await this.collect(fingerprint);
   }
 
@@ -102,7 +104,9 @@ export class ImageCache {
     await this.lanes.run(fingerprint, async () => {
       if (this.isBusy(fingerprint) || !(await isThere(this.mark(fingerprint, 'forgotten')))) return;
       await this.parts.layout.discard(this.parts.layout.image(fingerprint));
+      faultPoint('image-delete.tree-removed');
       await rm(this.mark(fingerprint, 'forgotten'), { force: true });
+      faultPoint('image-delete.mark-removed');
       await rm(this.mark(fingerprint, 'unsynced'), { force: true });
     });
   }
@@ -133,8 +137,11 @@ export class ImageCache {
     try {
       await layout.trees.make(staged);
       await this.parts.unpack(image, staged, this.parts.stop);
+      faultPoint('unpack.done');
       await writeFile(this.mark(image.fingerprint, 'unsynced'), await bootId());
+      faultPoint('unpack.marked');
       await layout.land(staged, path);
+      faultPoint('unpack.landed');
       await this.parts.finish(path);
       this.sync(image.fingerprint);
     } catch (err) {

@@ -18,6 +18,7 @@ import { randomBytes } from 'node:crypto';
 import { access, chmod, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { containerName, splitContainerName } from '../paths.ts';
 import { runTool } from '../tools.ts';
 import type { RootVolume } from './types.ts';
@@ -148,7 +149,9 @@ export class Layout {
   async replace(staged: string, volumePath: string): Promise<void> {
     const aside = join(this.root, '.replaced', basename(volumePath));
     await rename(volumePath, aside);
+    faultPoint('resize.volume-aside');
     await rename(staged, volumePath);
+    faultPoint('resize.volume-replaced');
     await this.discard(aside);
   }
 
@@ -162,7 +165,9 @@ export class Layout {
       if (isMissing(err)) return;
       throw new Fault('internal', `remove ${path}`, { cause: err });
     }
+    faultPoint('delete.tree-in-trash');
     await this.trees.destroy(trash);
+    faultPoint('delete.tree-destroyed');
   }
 }
 

@@ -6,6 +6,7 @@
  * start-up removes what there is of it.
  */
 import { Fault, describeChain } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Lanes } from '../../process/lanes.ts';
 import { Undo } from '../../process/undo.ts';
 import type { Database } from '../db/store.ts';
@@ -180,6 +181,7 @@ class PoolSet implements PoolAdmin {
         throw new Fault('bad_request', 'The storage pool is currently in use');
       }
       await this.parts.database.tables.pools.update({ name }, { status: 'Pending' });
+      faultPoint('pool-delete.row-pending');
       this.entries.delete(name);
       await this.finishRemoval(row);
     });
@@ -274,15 +276,19 @@ class PoolSet implements PoolAdmin {
     const undo = new Undo();
     try {
       await pools.insert(row);
+      faultPoint('pool-create.row-stored');
       undo.add('remove the row', () => pools.remove({ name: row.name }));
       undo.add('remove the storage', () => removeSource(this.parts.paths, row));
       const config = await makeSource(this.parts.paths, row);
+      faultPoint('pool-create.source-made');
       const made: PoolRow = { ...row, config, status: 'Created' };
       undo.add('forget the pool', () => Promise.resolve(this.entries.delete(row.name)));
       // The driver asks for its configuration while it opens.
       this.entries.set(row.name, { row: made, pool: null, problem: 'it is being made' });
       const pool = await bringUp(this.upParts(), made);
+      faultPoint('pool-create.up');
       await pools.update({ name: row.name }, { config, status: 'Created' });
+      faultPoint('pool-create.row-created');
       this.entries.set(row.name, { row: made, pool, problem: null });
       undo.keep();
     } catch (err) {
@@ -314,7 +320,9 @@ class PoolSet implements PoolAdmin {
 
   private async finishRemoval(row: PoolRow): Promise<void> {
     await removeSource(this.parts.paths, row);
+    faultPoint('pool-delete.source-removed');
     await this.parts.database.tables.pools.remove({ name: row.name });
+    faultPoint('pool-delete.row-removed');
   }
 
   private upParts(): BringUpParts {

@@ -47,7 +47,7 @@ export async function makeRootFile(
   const extended = 'lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0';
   const args = ['-q', '-F', '-b', String(BLOCK), '-m', '0', '-E', extended, '-d', contents, path];
   try {
-    await runTool('mkfs.ext4', args, { signal, timeoutMs: 0 });
+    await runTool('mkfs.ext4', args, { signal, timeoutMs: 0, endsWithUs: true });
   } catch (err) {
     if (isFault(err, 'tool_failed') && /populating|allocate|No space/i.test(err.message)) {
       throw new Fault(
@@ -80,7 +80,7 @@ export async function copyRootFile(
   signal: AbortSignal,
 ): Promise<void> {
   await assertDetached(from);
-  const options = { signal, timeoutMs: 0 };
+  const options = { signal, timeoutMs: 0, endsWithUs: true };
   await runTool('cp', ['--reflink=auto', '--sparse=always', '--', from, to], options);
   if (sizeBytes !== null) await resizeDetached(to, sizeBytes, signal);
 }
@@ -95,7 +95,7 @@ export async function resizeDetached(path: string, sizeBytes: number, signal?: A
   const now = await rootFileSize(path);
   const wanted = sizeBytes - (sizeBytes % BLOCK);
   if (now === wanted) return;
-  const options = { timeoutMs: 0, ...(signal === undefined ? {} : { signal }) };
+  const options = { timeoutMs: 0, endsWithUs: true, ...(signal === undefined ? {} : { signal }) };
   if (now !== null && wanted > now) await truncate(path, wanted);
   await runTool('e2fsck', ['-f', '-y', path], { ...options, okCodes: [0, 1] });
   try {

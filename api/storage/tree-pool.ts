@@ -11,6 +11,7 @@
 import { chmod, chown, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { Step } from '../../native/steps.ts';
 import { steps } from '../../native/steps.ts';
 import { runTool } from '../tools.ts';
@@ -93,6 +94,7 @@ export abstract class TreePool extends VolumePool {
     const contents = join(staged, 'contents');
     await rename(data, contents);
     await makeRootFile(join(staged, 'root.img'), options.sizeBytes, contents, options.signal);
+    faultPoint('resize.file-made');
     await rm(contents, { recursive: true, force: true });
     await makeDir(data, 0o700);
   }
@@ -159,6 +161,7 @@ export abstract class TreePool extends VolumePool {
     try {
       await makeDir(staged, 0o700);
       await this.copyVolume(volume, staged, { sizeBytes, signal: this.parts.stop });
+      faultPoint('resize.volume-rebuilt');
       await this.layout.replace(staged, this.volumePath(volume));
       this.landed(volume, staged);
     } catch (err) {
@@ -182,5 +185,5 @@ async function makeRoot(path: string, root: RootAttributes): Promise<void> {
 /** A copy with owners, times, links, capabilities, whiteouts and overlay's marks. `to` does not exist yet. */
 async function copyTree(from: string, to: string, signal: AbortSignal): Promise<void> {
   const args = ['-a', '--reflink=auto', '--sparse=auto', '--one-file-system', '-T', '--', from, to];
-  await runTool('cp', args, { signal, timeoutMs: 0 });
+  await runTool('cp', args, { signal, timeoutMs: 0, endsWithUs: true });
 }

@@ -2,6 +2,7 @@
 import { copyFile, lstat, readFile, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import type { Log } from '../../process/log.ts';
 import type { IdExtent, Step } from '../../native/steps.ts';
 import type { Native } from '../../native/types.ts';
@@ -62,8 +63,11 @@ export abstract class VolumePool implements Pool {
     const sizeBytes = options.sizeBytes ?? this.defaultSize();
     try {
       await makeDir(staged, 0o700);
+      faultPoint('create.volume-begun');
       await this.build(staged, source, { sizeBytes, signal: options.signal });
+      faultPoint('create.volume-built');
       await this.layout.land(staged, this.volumePath(volume));
+      faultPoint('create.volume-landed');
       this.landed(volume, staged);
     } catch (err) {
       await this.abandon(staged);

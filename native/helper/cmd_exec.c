@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,6 +133,8 @@ static int follow(struct run *run, pid_t pid, bool kill_on_end)
 {
 	int pidfd, ret;
 
+	/* From here on the end of the control stream says what to do. */
+	prctl(PR_SET_PDEATHSIG, 0);
 	for (int fd = 3; fd <= 5; fd++)
 		close(fd);
 	/* The child is not reaped yet: its number cannot be another's. */

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -115,13 +116,27 @@ static int place_fds(const struct message *message)
 		-errno : 0;
 }
 
-static void run_child(struct launcher *l, struct message *message, bool sealed)
+/*
+ * The launcher ends when the daemon does, and a helper at work ends with it:
+ * a plan that went on by itself would start a container the next daemon has
+ * already found stopped. What the helper forks (a monitor, a command) does not
+ * inherit this.
+ */
+static int end_with(pid_t launcher)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	return getppid() == launcher ? 0 : -ESRCH;
+}
+
+static void run_child(struct launcher *l, struct message *message, bool sealed,
+		      pid_t launcher)
 {
 	char *argv[] = { "slipway-helper", "--sealed", NULL };
 	sigset_t none;
 
 	sigemptyset(&none);
-	if (place_fds(message) < 0 ||
+	if (end_with(launcher) < 0 || place_fds(message) < 0 ||
 	    sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		_exit(2);
 	if (sealed) {
@@ -153,13 +168,14 @@ static int remember(struct launcher *l, unsigned long id, pid_t pid)
 static void launch(struct launcher *l, struct message *message,
 		   unsigned long id, bool sealed)
 {
+	pid_t launcher = getpid();
 	pid_t pid;
 
 	if (message->fd_count != 1 && message->fd_count != 4)
 		return;
 	pid = fork();
 	if (pid == 0)
-		run_child(l, message, sealed);
+		run_child(l, message, sealed, launcher);
 	/*
 	 * Without a child the daemon sees its socket end with no answer. One
 	 * that cannot be remembered works, it can just not be killed.

@@ -188,12 +188,12 @@ describe('changing instances', () => {
   test('when the row cannot be saved the running container is put back', async () => {
     const row = await server.make('c11', { start: true });
     server.database.failWritesWith(new Fault('storage_full', 'the disk of the database is full'));
-    const answer = await server.call('PATCH', '/1.0/instances/c11', { config: { 'limits.cpu': '1' } });
+    const answer = await server.call('PATCH', '/1.0/instances/c11', { config: { 'user.x': '1' } });
     server.database.failWritesWith(null);
     assert.equal(answer.status, 507);
     const last = server.runtime.applied.at(-1);
-    assert.deepEqual([last?.before.config['limits.cpu'], last?.after.config['limits.cpu']], ['1', undefined]);
-    assert.equal(server.store.byId(row.id).config['limits.cpu'], undefined);
+    assert.deepEqual([last?.before.config['user.x'], last?.after.config['user.x']], ['1', undefined]);
+    assert.equal(server.store.byId(row.id).config['user.x'], undefined);
   });
 
   test('a new size of the root disk goes to the pool, or waits for the next start', async () => {
