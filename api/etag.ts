@@ -4,7 +4,9 @@ import { Fault } from '../process/fault.ts';
 
 /** Hex SHA-256 of the value's JSON with the keys of every object sorted. */
 export function etagOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify([value], withSortedKeys)).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify([value], withSortedKeys))
+    .digest('hex');
 }
 
 /** Fault etag_mismatch when an If-Match header is there and is not the tag of `value`. */

@@ -11,7 +11,7 @@ import type { ExecParts } from './instances/exec.ts';
 import { FileSessions } from './instances/file-sessions.ts';
 import type { HostFacts } from './instances/host.ts';
 import type { InstanceParts } from './instances/parts.ts';
-import { Powers } from './instances/power.ts';
+import { type Powers } from './instances/power.ts';
 import { autostart, recoverInstances } from './instances/recovery.ts';
 import { instanceIdmap, rootSteps } from './instances/root-plan.ts';
 import { finishRenames } from './instances/rename.ts';

@@ -10,11 +10,13 @@ export interface Periodic {
 
 /** Runs until `signal` fires. A pass that fails is logged and the next one still comes. */
 export async function repeat(task: Periodic, log: Log, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
+  // A function, since the compiler would not believe that the answer changes during an await.
+  const isOver = (): boolean => signal.aborted;
+  while (!isOver()) {
     try {
       await task.run(signal);
     } catch (err) {
-      if (signal.aborted) return;
+      if (isOver()) return;
       log.warn('periodic task failed', { task: task.name, error: describeChain(err) });
     }
     const jitter = 0.9 + Math.random() * 0.2;

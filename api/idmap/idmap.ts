@@ -89,7 +89,8 @@ export function placeIdmap(
   }
   const isFree = (start: number): boolean =>
     taken.every((t) => start + size <= t.start || start >= t.start + t.size);
-  if (current !== null && isFree(current) && current + size <= host.start + host.size) return { start: current, size };
+  if (current !== null && isFree(current) && current + size <= host.start + host.size)
+    return { start: current, size };
   // The first 65536 ids belong to instances that are not isolated (their own ids reach further,
   // as in LXD, but what they use in practice lies there).
   let at = host.start + ISOLATED_SIZE;
@@ -119,7 +120,10 @@ export function buildIdmap(wish: IdmapWish, place: HostRange): IdExtent[] {
   let groups: Extent[] = [{ nsId: 0, hostId: place.start, range: place.size }];
   for (const entry of parseRawIdmap(wish.raw)) {
     if (entry.hostId < place.start + place.size && entry.hostId + entry.range > place.start) {
-      throw new Fault('bad_request', `raw.idmap maps host id ${String(entry.hostId)}, which lies in the instance's own range`);
+      throw new Fault(
+        'bad_request',
+        `raw.idmap maps host id ${String(entry.hostId)}, which lies in the instance's own range`,
+      );
     }
     if (entry.kind !== 'g') users = punch(users, entry);
     if (entry.kind !== 'u') groups = punch(groups, entry);
@@ -137,7 +141,10 @@ export function parseRawIdmap(text: string): IdExtent[] {
     if (line === '') continue;
     const match = /^(both|uid|gid)\s+(\d+)(?:-(\d+))?\s+(\d+)(?:-(\d+))?$/.exec(line);
     if (match === null) {
-      throw new Fault('bad_request', `raw.idmap line "${line}" is not "both|uid|gid HOST[-HOST] CONTAINER[-CONTAINER]"`);
+      throw new Fault(
+        'bad_request',
+        `raw.idmap line "${line}" is not "both|uid|gid HOST[-HOST] CONTAINER[-CONTAINER]"`,
+      );
     }
     const [, kind, hostFrom, hostTo, nsFrom, nsTo] = match;
     const hostId = Number(hostFrom);
@@ -162,7 +169,8 @@ function punch(extents: readonly Extent[], hole: IdExtent): Extent[] {
       continue;
     }
     if (e.nsId < hole.nsId) out.push({ nsId: e.nsId, hostId: e.hostId, range: hole.nsId - e.nsId });
-    if (end > holeEnd) out.push({ nsId: holeEnd, hostId: e.hostId + (holeEnd - e.nsId), range: end - holeEnd });
+    if (end > holeEnd)
+      out.push({ nsId: holeEnd, hostId: e.hostId + (holeEnd - e.nsId), range: end - holeEnd });
   }
   out.push({ nsId: hole.nsId, hostId: hole.hostId, range: hole.range });
   return out.sort((a, b) => a.nsId - b.nsId);
@@ -185,7 +193,8 @@ export function renderIdmap(extents: readonly IdExtent[]): string {
 export function toHostId(extents: readonly IdExtent[], kind: 'u' | 'g', id: number): number | null {
   if (extents.length === 0) return id;
   for (const e of extents) {
-    if ((e.kind === kind || e.kind === 'b') && id >= e.nsId && id < e.nsId + e.range) return e.hostId + (id - e.nsId);
+    if ((e.kind === kind || e.kind === 'b') && id >= e.nsId && id < e.nsId + e.range)
+      return e.hostId + (id - e.nsId);
   }
   return null;
 }
