@@ -1,7 +1,6 @@
 /** `slipway serve`: command line -> configuration -> daemon -> signals; nothing else. */
 import { loadServeConfig } from '../config/load.ts';
 import { openNative } from '../native/index.ts';
-import { armFaultPoint } from '../process/fault-points.ts';
 import { describeChain } from '../process/fault.ts';
 import { openLog } from '../process/log.ts';
 import type { Log } from '../process/log.ts';
@@ -21,8 +20,6 @@ export async function runServe(argv: readonly string[]): Promise<number> {
   });
   for (const warning of config.warnings) log.warn('configuration', { warning });
   const daemon = await startDaemon(config, log, events);
-  // Not before: what an earlier crash has left is put right undisturbed.
-  armFaultPoint(config.environment.faultPoint);
   log.info('ready', { state: config.paths.state, pid: process.pid });
   if (config.environment.notify) openNative().notifySystemd('READY=1');
   return await untilSignal(daemon, log);

@@ -11,8 +11,6 @@ export interface Environment {
   readonly watchdogMs: number | null;
   /** Descriptors handed over by socket activation, by the name their unit gives them. */
   readonly listenFds: Readonly<Record<string, number>>;
-  /** Point at which a test wants the daemon killed, '' for none: `SLIPWAY_FAULT`. */
-  readonly faultPoint: string;
   /** PATH for programs; never empty. */
   readonly path: string;
 }
@@ -32,7 +30,6 @@ export function readEnvironment(env: NodeJS.ProcessEnv = process.env, pid = proc
     notify: (env['NOTIFY_SOCKET'] ?? '') !== '',
     watchdogMs: watchdogOf(env, pid),
     listenFds: listenFdsOf(env, pid),
-    faultPoint: env['SLIPWAY_FAULT'] ?? '',
     path,
   });
 }

@@ -1,14 +1,14 @@
 /**
  * Places where a test can have the process killed, as a power cut would.
  *
- * Nothing happens, and nothing is looked up, unless a point was armed. Steps
- * that a crash could tear apart have a point between them; the test of
- * survival finds the names in the sources.
+ * The program itself never arms one, so nothing happens and nothing is looked
+ * up. Steps that a crash could tear apart have a point between them; the test
+ * of survival finds the names in the sources and arms each in turn.
  */
 
 let armed: { readonly name: string; left: number } | null = null;
 
-/** Arms one point: `<name>`, or `<name>:<n>` for the n-th time it is passed. An empty text disarms. */
+/** Arms one point: `<name>`, or `<name>:<n>` for the n-th time it is passed. '' disarms. */
 export function armFaultPoint(text: string): void {
   const at = text.lastIndexOf(':');
   const name = at < 0 ? text : text.slice(0, at);
