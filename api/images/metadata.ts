@@ -73,12 +73,13 @@ function bad(problem: string): Fault {
 function strings(value: unknown, where: string): StringMap {
   if (value === undefined || value === null) return {};
   if (!isMap(value)) throw bad(`${where} is no map`);
-  const out: Record<string, string> = {};
-  for (const [key, item] of Object.entries(value)) {
-    if (typeof item === 'object' && item !== null) throw bad(`${where}.${key} is no text`);
-    out[key] = item === null || item === undefined ? '' : String(item as string | number | boolean); // scalars only
-  }
-  return out;
+  // fromEntries takes any key for what it is, `__proto__` too.
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => {
+      if (typeof item === 'object' && item !== null) throw bad(`${where}.${key} is no text`);
+      return [key, item === null || item === undefined ? '' : String(item as string | number | boolean)]; // scalars only
+    }),
+  );
 }
 
 function seconds(value: unknown, where: string): number {
@@ -119,16 +120,16 @@ export function parseImageMetadata(text: string): ImageMetadata {
   const named = document['architecture'];
   const architecture = typeof named === 'string' ? architectureName(named) : null;
   if (architecture === null) throw bad(`architecture ${JSON.stringify(named ?? null)} is not known`);
-  const rules: Record<string, TemplateRule> = {};
   const templates = document['templates'] ?? {};
   if (!isMap(templates)) throw bad('templates is no map');
-  for (const [path, rule] of Object.entries(templates)) rules[path] = templateRule(rule, path);
   return {
     architecture,
     creationDate: seconds(document['creation_date'], 'creation_date'),
     expiryDate: seconds(document['expiry_date'], 'expiry_date'),
     properties: strings(document['properties'], 'properties'),
-    templates: rules,
+    templates: Object.fromEntries(
+      Object.entries(templates).map(([path, rule]) => [path, templateRule(rule, path)]),
+    ),
   };
 }
 

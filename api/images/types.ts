@@ -1,5 +1,5 @@
 /** What instances see of the image store. */
-import type { DeviceMap, ImageRow, StringMap } from '../db/rows.ts';
+import type { ImageRow, StringMap } from '../db/rows.ts';
 import type { StoredImage } from '../storage/types.ts';
 
 export interface ImageQuery {
@@ -44,4 +44,3 @@ export interface ImageUsers {
   isBaseInUse(fingerprint: string): boolean;
 }
 
-export type { DeviceMap };

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import {
   makeDescription,
@@ -12,7 +13,7 @@ import {
   squashfs,
   tar,
 } from '../support/image-archives.ts';
-import { StorageDaemon, volume } from '../support/storage-daemon.ts';
+import { NO_WISHES, REQUESTOR, StorageDaemon, volume } from '../support/storage-daemon.ts';
 
 const signal = new AbortController().signal;
 const HIDDEN = /^\.upload/;
@@ -130,6 +131,24 @@ describe('importing images', () => {
     await assert.rejects(daemon.import(body), /Image with same fingerprint already exists/);
     assertGoodTree(await unpacked(fingerprint));
     await forget(fingerprint);
+    assertNothingLeft();
+  });
+
+  test('projects that have the same image share its files until the last one deletes it', async () => {
+    const source = fresh('shared');
+    makeUnified(source);
+    const body = readFileSync(tar(join(scratch, 's.tar'), source));
+    const fingerprint = await daemon.import(body);
+    const received = await daemon.images.receive(Readable.from([body]), undefined);
+    const operation = daemon.images.import('p1', received, NO_WISHES, REQUESTOR);
+    await operation.finished;
+    assert.equal(operation.render()['err'], '');
+    await unpacked(fingerprint);
+    await forget(fingerprint);
+    const found = await daemon.images.find({ project: 'p1', fingerprint });
+    assert.ok(existsSync(found.path));
+    assertGoodTree(join(daemon.paths.pools, 'default', 'images', fingerprint));
+    await daemon.images.remove(found.row, REQUESTOR).finished;
     assertNothingLeft();
   });
 
