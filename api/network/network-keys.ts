@@ -151,7 +151,6 @@ const MISSING = [
   /^tunnel\..+\.(group|id|interface|local|port|protocol|remote|ttl)$/,
 ];
 
-export const NETWORK_TYPES = Object.keys(TABLES);
 const OTHER_TYPES = ['ovn', 'sriov'];
 
 /** Fault `bad_request` for a name that cannot be that of an interface. */

@@ -1,5 +1,4 @@
 /** Background operations as LXD has them; `operations.ts` implements this. */
-import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Requestor } from '../events/events.ts';
 
@@ -48,6 +47,3 @@ export interface Operations {
   /** Token operations: finds a live one by description and secret, and ends it (a token is used once). */
   useToken(match: (metadata: Readonly<Record<string, unknown>>) => boolean): Operation | undefined;
 }
-
-/** A raw upgraded connection (SFTP, a later issue). */
-export type RawConnection = Duplex;

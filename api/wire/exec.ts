@@ -40,4 +40,3 @@ export const execControl = z.union([
   z.object({ command: z.literal('signal'), signal: number }),
 ]);
 
-export type ExecControl = z.infer<typeof execControl>;

@@ -49,7 +49,6 @@ export const instanceSource = z.object({
   refresh: flag,
   allow_inconsistent: flag,
 });
-export type InstanceSourceWire = z.infer<typeof instanceSource>;
 
 /** InstancesPost. */
 export const instancesPost = z.object({
@@ -74,7 +73,6 @@ export const instancePost = z.object({
   project: text,
   allow_inconsistent: flag,
 });
-export type InstancePostWire = z.infer<typeof instancePost>;
 
 /** InstanceStatePut. */
 export const instanceStatePut = z.object({

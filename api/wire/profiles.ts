@@ -9,7 +9,6 @@ export const profilePut = z.object({
   description: z.string().nullish(),
   devices: devices.nullish(),
 });
-export type ProfilePut = z.output<typeof profilePut>;
 
 export const profilesPost = profilePut.extend({ name: z.string() });
 export const profilePost = z.object({ name: z.string() });
