@@ -43,4 +43,3 @@ export interface ImageUsers {
   /** True while a volume still stands on the unpacked image. */
   isBaseInUse(fingerprint: string): boolean;
 }
-

@@ -39,4 +39,3 @@ export const execControl = z.union([
   windowResize,
   z.object({ command: z.literal('signal'), signal: number }),
 ]);
-
