@@ -37,9 +37,3 @@ export interface Images {
   /** Notes the time of use. */
   touch(image: FoundImage): Promise<void>;
 }
-
-/** For `used_by` and reference counts, given by the instances side. */
-export interface ImageUsers {
-  /** True while a volume still stands on the unpacked image. */
-  isBaseInUse(fingerprint: string): boolean;
-}

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { imageUsers } from '../../api/instances/image-users.ts';
 import { asObject, startInstanceServer } from '../support/instance-server.ts';
 import type { InstanceServer } from '../support/instance-server.ts';
 
@@ -74,12 +73,6 @@ describe('lists of instances', () => {
     assert.deepEqual((await server.call('GET', '/1.0/instances/b1/backups')).metadata, []);
     assert.equal((await server.call('GET', '/1.0/instances/nobody')).error, 'Instance not found');
     assert.equal((await server.call('GET', '/1.0/instances/nobody/snapshots')).status, 404);
-  });
-
-  test('the images that instances stand on are known', () => {
-    const users = imageUsers(server.store);
-    assert.ok(users.isBaseInUse(server.images.image.fingerprint));
-    assert.ok(!users.isBaseInUse('cd'.repeat(32)));
   });
 });
 
