@@ -1,0 +1,125 @@
+/**
+ * Requests to one service of the cloud: whose token they carry, where the
+ * service is, and what happens when a token is no longer taken.
+ */
+import { type CallContext } from './call-context.ts';
+import { findEndpoint, noEndpoint, type EndpointChoice } from './catalog.ts';
+import { isCloudFault } from './cloud-fault.ts';
+import { Fault } from '../../process/fault.ts';
+import { type Keystone } from './keystone.ts';
+import { type HttpAnswer, type HttpRequest, type HttpSession, type HttpStream } from './session.ts';
+
+/** `user`: the token of the context, when it has one. `service`: the account of the service's own section. */
+export type Identity = 'user' | 'service';
+
+export interface ServiceCall extends Omit<HttpRequest, 'url' | 'headers' | 'signal'> {
+  /** Below the base of the service, with its query: "/ports/1". */
+  readonly path: string;
+  readonly as: Identity;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface ServiceParts {
+  readonly session: HttpSession;
+  readonly endpoint: EndpointChoice;
+  /** Account of the service's section; null when it has none (Glance). */
+  readonly account: Keystone | null;
+  /** [service_user] when send_service_user_token is on and the service wants it; null for none. */
+  readonly serviceUser: Keystone | null;
+  /** Turns the address of the catalog into the base of paths. */
+  readonly base?: (url: string) => string;
+}
+
+interface Ticket {
+  readonly base: string;
+  readonly headers: Record<string, string>;
+  /** Tells the accounts that their tokens were refused. True when a new try can help. */
+  renew(): boolean;
+}
+
+export class ServiceClient {
+  private readonly parts: ServiceParts;
+
+  constructor(parts: ServiceParts) {
+    this.parts = parts;
+  }
+
+  /** Sends and reads the answer; a 401 is tried once more with new tokens. CloudFault, Fault unavailable, timeout. */
+  call(context: CallContext, call: ServiceCall): Promise<HttpAnswer> {
+    return this.withTicket(context, call, (request) => this.parts.session.send(request));
+  }
+
+  /** As call(), with the body unread. */
+  stream(context: CallContext, call: ServiceCall): Promise<HttpStream> {
+    return this.withTicket(context, call, (request) => this.parts.session.stream(request));
+  }
+
+  private async withTicket<T>(
+    context: CallContext,
+    call: ServiceCall,
+    send: (request: HttpRequest) => Promise<T>,
+  ): Promise<T> {
+    const ticket = await this.ticket(context, call);
+    try {
+      return await send(requestOf(call, ticket, context));
+    } catch (err) {
+      const isSpent = typeof call.body === 'object' && call.body !== null && 'pipe' in call.body;
+      if (!isCloudFault(err, 401) || isSpent || !ticket.renew()) throw err;
+    }
+    return send(requestOf(call, await this.ticket(context, call), context));
+  }
+
+  private async ticket(context: CallContext, call: ServiceCall): Promise<Ticket> {
+    const { account, serviceUser, endpoint, base = (url: string) => url } = this.parts;
+    const headers: Record<string, string> = {};
+    if (context.requestId !== '') headers['X-OpenStack-Request-ID'] = context.requestId;
+    const spent: { who: Keystone; token: string }[] = [];
+    let url: string | null = null;
+    if (call.as === 'user' && context.authToken !== null) {
+      headers['X-Auth-Token'] = context.authToken;
+      url = findEndpoint(context.catalog, endpoint, context.projectId);
+    } else {
+      if (account === null) throw noToken(call.what);
+      const token = await account.token();
+      headers['X-Auth-Token'] = token.id;
+      spent.push({ who: account, token: token.id });
+      url = findEndpoint(token.catalog, endpoint, token.projectId);
+    }
+    if (serviceUser !== null) {
+      const token = await serviceUser.token();
+      headers['X-Service-Token'] = token.id;
+      spent.push({ who: serviceUser, token: token.id });
+      url ??= findEndpoint(token.catalog, endpoint, context.projectId);
+    }
+    // The catalog in a context is cut down by nova-api; the account's own has everything.
+    if (url === null && account !== null) {
+      url = findEndpoint((await account.token()).catalog, endpoint, context.projectId);
+    }
+    if (url === null) throw noEndpoint(endpoint);
+    return {
+      base: base(url),
+      headers,
+      renew: () => {
+        for (const { who, token } of spent) who.refuse(token);
+        return spent.length > 0;
+      },
+    };
+  }
+}
+
+function requestOf(call: ServiceCall, ticket: Ticket, context: CallContext): HttpRequest {
+  const { path, as: _as, ...rest } = call;
+  return {
+    ...rest,
+    url: ticket.base + path,
+    headers: { ...ticket.headers, ...call.headers },
+    signal: context.signal,
+  };
+}
+
+function noToken(what: string): Fault {
+  return new Fault(
+    'not_trusted',
+    `${what}: the request has no token of a user, and no account is configured for it`,
+  );
+}
