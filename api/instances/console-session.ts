@@ -12,9 +12,6 @@ import { endAfterGrace, sendBarrier, sendFrame, startInflow, startOutflow } from
 import { WebSocketSet } from './websocket-set.ts';
 import { clampSize } from './window-size.ts';
 
-/** Ends whatever the program at the console was reading, as LXD does. */
-const TERMINAL_RESET = '\u001bc';
-
 const OPEN_TRIES = 5;
 const OPEN_PAUSE_MS = 100;
 
@@ -73,9 +70,9 @@ export class ConsoleSession {
       await this.mirror(terminal, this.sockets.connected('0'), ending);
     } finally {
       this.resize = null;
-      stream?.destroy();
       own.closeAll();
       console.release();
+      if (stream !== null) await letGo(stream);
     }
   }
 
@@ -105,7 +102,8 @@ export class ConsoleSession {
       endAfterGrace(this.sockets.release('0'));
       return;
     }
-    if (!terminal.destroyed) terminal.write(TERMINAL_RESET);
+    // Differs: LXD types a terminal reset here, to end its own reading. The guest would get it as input,
+    // and liblxc stops the container when input and the client's leaving reach it together.
     await sendFrame(socket, Buffer.from('\n\r'));
   }
 
@@ -135,6 +133,25 @@ export class ConsoleSession {
     const size = clampSize(this.size);
     if (size !== null) this.resize?.(size.columns, size.rows);
   }
+}
+
+/**
+ * liblxc ends its loop, and with it the container's monitor, when a console's
+ * client side closes before the monitor has taken the console back. So this
+ * side closes last: when the monitor has closed its own.
+ */
+async function letGo(terminal: Socket): Promise<void> {
+  if (terminal.destroyed) return;
+  await new Promise<void>((resolve) => {
+    terminal.once('end', resolve);
+    terminal.once('error', resolve);
+    terminal.once('close', resolve);
+    if (terminal.readableEnded) resolve();
+    // What is still read has nobody to go to.
+    terminal.removeAllListeners('data');
+    terminal.resume();
+  });
+  terminal.destroy();
 }
 
 /** True when `work` was first, false when the signal was. */
