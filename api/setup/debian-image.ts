@@ -180,18 +180,21 @@ async function aptOptions(): Promise<string[]> {
     .filter((line) => !line.includes(' "";'));
 }
 
-/** Runs a program whose standard error is shown as it goes, and kept for the case that it fails. */
+/**
+ * Runs a program whose standard error is shown as it goes, and kept for the
+ * case that it fails. It has process ids of its own, so that all its children
+ * end with it when the work is given up.
+ */
 async function runShown(argv: readonly string[], options: DebianImageOptions): Promise<void> {
   const environment = Object.entries(programEnvironment()).filter(([key]) =>
     /^(https?|ftp|no)_proxy$/i.test(key),
   );
   const nothing = await open('/dev/null', 'r');
   try {
-    const tool = streamTool(
-      'env',
-      [...environment.map(([key, value]) => `${key}=${value}`), 'sh', '-c', 'exec "$@" 2>&1', 'sh', ...argv],
-      nothing.fd,
-    );
+    const alone = ['--fork', '--pid', '--mount-proc', '--kill-child'];
+    const proxies = ['env', ...environment.map(([key, value]) => `${key}=${value}`)];
+    const merged = ['sh', '-c', 'exec "$@" 2>&1', 'sh', ...argv];
+    const tool = streamTool('unshare', [...alone, ...proxies, ...merged], nothing.fd);
     const stop = (): void => {
       tool.stop();
     };

@@ -123,9 +123,9 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
 
 async function deleteData(client: RestClient, progress: Progress, signal: AbortSignal): Promise<void> {
   await progress.step('containers, images, networks and pools', async (report) => {
-    report.detail('stopping');
-    await takeDown.killInstances(client, signal);
-    report.detail('deleting');
+    report.detail('containers');
+    await takeDown.deleteInstances(client, signal);
+    report.detail('images, networks and pools');
     await takeDown.deleteEverything(client, signal);
     report.result('deleted');
   });

@@ -185,9 +185,15 @@ export async function createInstance(name: string, alias: string, work: Work): P
   await work.client.change('POST', '/1.0/instances', body, work.signal);
 }
 
+/** A daemon that was just started may be at it by itself: it brings back what ran before. */
 export async function startInstance(name: string, work: Work): Promise<void> {
   const path = `/1.0/instances/${name}/state`;
-  await work.client.change('PUT', path, { action: 'start', timeout: -1, force: false }, work.signal);
+  try {
+    await work.client.change('PUT', path, { action: 'start', timeout: -1, force: false }, work.signal);
+  } catch (err) {
+    const state = await instanceState(work.client, name, work.signal);
+    if (state?.status !== 'Running') throw err;
+  }
 }
 
 /** Global addresses of all its network cards, IPv4 first. */

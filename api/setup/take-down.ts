@@ -11,6 +11,7 @@ import type { RestClient } from './rest-client.ts';
 
 /** Below the time that systemd gives slipway-containers.service. */
 const END_MS = 590_000;
+const DELETE_TRIES = 3;
 
 interface Instance {
   readonly name: string;
@@ -39,11 +40,26 @@ export async function countRunning(client: RestClient, signal: AbortSignal): Pro
   return (await allInstances(client, signal)).filter((instance) => instance.status !== 'Stopped').length;
 }
 
-/** Stops every instance by force. */
-export async function killInstances(client: RestClient, signal: AbortSignal): Promise<void> {
-  const running = (await allInstances(client, signal)).filter((instance) => instance.status !== 'Stopped');
-  const ask = { action: 'stop', timeout: -1, force: true };
-  await Promise.all(running.map((instance) => client.change('PUT', urlOf(instance, '/state'), ask, signal)));
+/**
+ * Deletes every instance, running or not. A daemon that was just started
+ * brings back what ran before, so an instance may come up in between.
+ */
+export async function deleteInstances(client: RestClient, signal: AbortSignal): Promise<void> {
+  for (let left = DELETE_TRIES; ; left--) {
+    const all = await allInstances(client, signal);
+    if (all.length === 0) return;
+    const ends = await Promise.allSettled(all.map((instance) => deleteInstance(client, instance, signal)));
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed !== undefined && left === 1) throw failed.reason;
+  }
+}
+
+async function deleteInstance(client: RestClient, instance: Instance, signal: AbortSignal): Promise<void> {
+  if (instance.status !== 'Stopped') {
+    const ask = { action: 'stop', timeout: -1, force: true };
+    await client.change('PUT', urlOf(instance, '/state'), ask, signal);
+  }
+  await client.change('DELETE', urlOf(instance), undefined, signal);
 }
 
 /** Names of the bridges that the daemon has made. */
@@ -58,15 +74,8 @@ export async function managedBridges(client: RestClient, signal: AbortSignal): P
     .map((network) => network.name);
 }
 
-/** Deletes instances, images, networks and pools through the API, so that what lies outside the state folder goes too. */
+/** Deletes images, networks and pools through the API, so that what lies outside the state folder goes too. */
 export async function deleteEverything(client: RestClient, signal: AbortSignal): Promise<void> {
-  for (const instance of await listOf<Instance>(
-    client,
-    '/1.0/instances?recursion=1&all-projects=true',
-    signal,
-  )) {
-    await client.change('DELETE', urlOf(instance), undefined, signal);
-  }
   for (const image of await listOf<{ fingerprint: string }>(client, '/1.0/images?recursion=1', signal)) {
     await client.change('DELETE', `/1.0/images/${image.fingerprint}`, undefined, signal);
   }

@@ -102,7 +102,7 @@ test('a file is sent as it is, and two as a form in their order', async () => {
     },
   });
   assert.equal(got[0]?.body.length, 3_000_000);
-  assert.equal(got[0]?.headers['x-lxd-filename'], 'meta.tar');
+  assert.equal(got[0].headers['x-lxd-filename'], 'meta.tar');
   assert.equal(last, '3000000/3000000');
   await client.uploadForm(
     '/1.0/images',
