@@ -15,10 +15,18 @@ export interface FixedAddress extends ModelAddress {
   readonly floating_ips: readonly ModelAddress[];
 }
 
+/** All null but the type on a subnet that has none. */
+export interface ModelGateway {
+  readonly address: string | null;
+  readonly type: string;
+  readonly version: 4 | 6 | null;
+  readonly meta: Json;
+}
+
 export interface ModelSubnet {
   readonly cidr: string;
   readonly dns: readonly ModelAddress[];
-  readonly gateway: ModelAddress;
+  readonly gateway: ModelGateway;
   readonly ips: readonly FixedAddress[];
   readonly routes: readonly Json[];
   readonly version: 4 | 6;
@@ -145,10 +153,7 @@ function buildSubnet(facts: PortFacts, subnet: Json): ModelSubnet {
   return {
     cidr: textOf(subnet['cidr']),
     dns: textsOf(subnet['dns_nameservers']).map((one) => addressOf(one, 'dns')),
-    gateway:
-      gatewayIp === null
-        ? { address: '', type: 'gateway', version, meta: {} }
-        : addressOf(gatewayIp, 'gateway'),
+    gateway: gatewayOf(gatewayIp),
     ips: fixedAddresses(facts, id),
     routes: recordsOf(subnet['host_routes']).map((route) => ({
       cidr: textOf(route['destination']),
@@ -172,6 +177,11 @@ function fixedAddresses(facts: PortFacts, subnet: string): FixedAddress[] {
         floating_ips: floating.map((each) => addressOf(each, 'floating')),
       };
     });
+}
+
+function gatewayOf(address: string | null): ModelGateway {
+  if (address === null) return { address, type: 'gateway', version: null, meta: {} };
+  return addressOf(address, 'gateway');
 }
 
 export function addressOf(address: string, type: string): ModelAddress {
@@ -218,7 +228,7 @@ function subnetOf(raw: Json): ModelSubnet {
   return {
     cidr: textOf(raw['cidr']),
     dns: recordsOf(raw['dns']).map(plainAddress),
-    gateway: { ...plainAddress(gateway), type: 'gateway' },
+    gateway: gatewayOf(textOrNull(gateway['address'])),
     ips: recordsOf(raw['ips']).map((one) => ({
       ...plainAddress(one),
       floating_ips: recordsOf(one['floating_ips']).map(plainAddress),

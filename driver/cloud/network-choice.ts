@@ -1,0 +1,130 @@
+/** Which networks and ports an instance gets: Nova's rules for what was asked for and for what was not. */
+import { type CallContext } from './call-context.ts';
+import { textOf, textOrNull, recordOf, recordsOf, type Json } from './json.ts';
+import { NetworkFault, networkFault } from './network-fault.ts';
+import { type Neutron } from './neutron.ts';
+
+/** A NetworkRequest. */
+export interface PortWanted {
+  readonly networkId: string | null;
+  readonly portId: string | null;
+  readonly address: string | null;
+  readonly tag: string | null;
+}
+
+interface Who {
+  readonly instance: string;
+  readonly project: string;
+  readonly hostname: string;
+}
+
+interface Choice {
+  readonly wanted: PortWanted;
+  readonly network: Json;
+  readonly port: Json | null;
+}
+
+/** Reads the NetworkRequestList of build_and_run_instance; null for "none" (`--nic none`). */
+export function readRequests(primitive: unknown): PortWanted[] | null {
+  const data = recordOf(recordOf(primitive)['nova_object.data']);
+  const wanted = recordsOf(data['objects']).map((one) => {
+    const fields = recordOf(one['nova_object.data']);
+    return {
+      networkId: textOrNull(fields['network_id']),
+      portId: textOrNull(fields['port_id']),
+      address: textOrNull(fields['address']),
+      tag: textOrNull(fields['tag']),
+    };
+  });
+  if (wanted.some((one) => one.networkId === 'none')) return null;
+  // "auto" is decided as if nothing had been asked for: the project's only network.
+  return wanted.filter((one) => one.networkId !== 'auto');
+}
+
+/** The network, and the port if the user has one, of each interface. Empty: the project has no network. */
+export async function chooseNetworks(
+  neutron: Neutron,
+  context: CallContext,
+  who: Who,
+  requests: readonly PortWanted[],
+): Promise<Choice[]> {
+  const ports: (Json | null)[] = [];
+  for (const one of requests) {
+    ports.push(one.portId === null ? null : await usablePort(neutron, context, who, one.portId));
+  }
+  const ids = requests.map((one, i) => textOrNull(ports[i]?.['network_id']) ?? one.networkId ?? '');
+  const networks = await available(neutron, context, who.project, [...new Set(ids)]);
+  if (requests.length === 0) return onlyNetwork(networks, context);
+  return requests.map((wanted, i) => {
+    const network = networks.find((one) => one['id'] === ids[i]);
+    if (network === undefined) {
+      throw new NetworkFault('not_found', 'NetworkNotFound', `find network ${ids[i] ?? ''}: there is none`);
+    }
+    const port = ports[i] ?? null;
+    if (port === null) refuseExternal(network, context);
+    return { wanted, network, port };
+  });
+}
+
+function onlyNetwork(networks: readonly Json[], context: CallContext): Choice[] {
+  const [network] = networks;
+  if (network === undefined) return [];
+  if (networks.length > 1) {
+    throw new NetworkFault(
+      'conflict',
+      'NetworkAmbiguous',
+      'choose a network: the project can use several; say which the server shall be on',
+    );
+  }
+  refuseExternal(network, context);
+  return [{ wanted: { networkId: null, portId: null, address: null, tag: null }, network, port: null }];
+}
+
+async function available(
+  neutron: Neutron,
+  context: CallContext,
+  project: string,
+  ids: readonly string[],
+): Promise<Json[]> {
+  if (ids.length > 0)
+    return neutron.networks(
+      context,
+      ids.map((id) => ['id', id] as const),
+    );
+  const own = await neutron.networks(context, [
+    ['tenant_id', project],
+    ['shared', 'False'],
+  ]);
+  return [...own, ...(await neutron.networks(context, [['shared', 'True']]))];
+}
+
+async function usablePort(neutron: Neutron, context: CallContext, who: Who, id: string): Promise<Json> {
+  let port: Json;
+  try {
+    port = await neutron.port(context, id);
+  } catch (err) {
+    const fault = networkFault(err, `use port ${id}`);
+    throw fault;
+  }
+  const refuse = (problem: 'PortNotUsable' | 'PortInUse' | 'PortBindingFailed', why: string): NetworkFault =>
+    new NetworkFault('conflict', problem, `use port ${id} for instance ${who.instance}: ${why}`);
+  if (port['tenant_id'] !== who.project) throw refuse('PortNotUsable', 'it belongs to another project');
+  const device = textOf(port['device_id']);
+  if (device !== '' && device !== who.instance) throw refuse('PortInUse', 'another device uses it');
+  if (port['binding:vif_type'] === 'binding_failed')
+    throw refuse('PortBindingFailed', 'its binding failed before');
+  const dnsName = textOf(port['dns_name']);
+  if (dnsName !== '' && dnsName !== who.hostname) {
+    throw refuse('PortNotUsable', `its dns_name is ${dnsName}, the server is called ${who.hostname}`);
+  }
+  return port;
+}
+
+function refuseExternal(network: Json, context: CallContext): void {
+  if (network['router:external'] !== true || network['shared'] === true || context.isAdmin) return;
+  throw new NetworkFault(
+    'forbidden',
+    'ExternalNetworkAttachForbidden',
+    `use network ${textOf(network['id'])}: it is external; put the server on another one and give it a floating ip`,
+  );
+}
