@@ -133,7 +133,8 @@ async function rename(parts: ProjectRouteParts, call: Call): Promise<Answer> {
   const operation = parts.operations.create({
     class: 'task',
     description: 'Renaming project',
-    project: nameOf(call),
+    // Of the whole server: the client waits for it at the events of another project.
+    project: '',
     requestor,
     run: () => parts.projects.rename(nameOf(call), name, requestor),
   });
