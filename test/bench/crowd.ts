@@ -34,7 +34,7 @@ export async function measureCrowd(setting: Setting): Promise<void> {
   for (let i = 0; i < rounds * 2; i += 1) {
     for (const host of hosts) await lists(host, ledger);
   }
-  const floor = await measureFloor(setting.program, setting.dir, setting.slipway.bridge);
+  const floor = await measureFloor(setting.program, setting.slipway.bridge);
   ledger.add('monitor', 'floor', floor.monitorMiB);
   for (const host of hosts) {
     for (const name of list.slice(0, RUNNING)) {

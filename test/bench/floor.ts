@@ -18,8 +18,8 @@ export interface Floor {
 }
 
 /** A few rounds of slipway-floor with a veth pair on this bridge. */
-export async function measureFloor(program: string, dir: string, bridge: string): Promise<Floor> {
-  const args = ['-n', '3', '-m', '2', '-b', bridge, '-d', join(dir, 'floor')];
+export async function measureFloor(program: string, bridge: string): Promise<Floor> {
+  const args = ['-n', '3', '-m', '2', '-b', bridge];
   const { stdout } = await run(join(program, 'native/build/Release/slipway-floor'), args);
   const value: unknown = JSON.parse(stdout);
   const time = (name: FloorTiming): number => Number(dig(value, `${name}Ms`, 'median'));

@@ -91,7 +91,7 @@ export async function measureLifecycle({
   askLifecycle(ledger);
   for (let i = 0; i < rounds; i += 1) {
     say(`lifecycle, round ${String(i + 1)} of ${String(rounds)}`);
-    const floor = await measureFloor(program, dir, slipway.bridge);
+    const floor = await measureFloor(program, slipway.bridge);
     ledger.add('start', 'floor', floor.times.start);
     ledger.add('stop', 'floor', floor.times.stop);
     ledger.add('pause', 'floor', floor.times.freeze);

@@ -41,11 +41,12 @@ function groups(): Group[] {
   return [
     { name: 'fresh', measure: measureFresh },
     { name: 'lifecycle', measure: measureLifecycle },
+    { name: 'import', measure: measureImport },
     { name: 'debian', measure: measureDebian },
+
     { name: 'launches', measure: measureLaunches },
     { name: 'transfers', measure: measureTransfers },
     { name: 'crowd', measure: measureCrowd },
-    { name: 'import', measure: measureImport },
   ];
 }
 
