@@ -36,9 +36,12 @@ export class LxcClient {
     this.conf = conf;
   }
 
-  /** A client that has never run before. */
+  /** A client with a configuration of its own. */
   static async create(daemon: SlipwayDaemon): Promise<LxcClient> {
-    return new LxcClient(daemon, await mkdtemp(join(tmpdir(), 'lxc-client-')));
+    const client = new LxcClient(daemon, await mkdtemp(join(tmpdir(), 'lxc-client-')));
+    // Its first run greets.
+    if (SKIP === false) await client.ok('list');
+    return client;
   }
 
   /** Runs to the end, whatever the exit code; rejects at the deadline. */
