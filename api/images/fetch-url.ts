@@ -3,7 +3,6 @@
  * name the file and its hash; a server that knows nothing of this gives the file itself.
  */
 import type { Readable } from 'node:stream';
-import axios, { isAxiosError } from 'axios';
 import type { AxiosResponse } from 'axios';
 import { Fault } from '../../process/fault.ts';
 import { HOST_ARCHITECTURE } from './metadata.ts';
@@ -53,6 +52,8 @@ function webUrl(text: string): URL {
 }
 
 async function ask(method: 'head' | 'get', url: URL, options: FetchOptions): Promise<AxiosResponse<unknown>> {
+  // Loaded when it is wanted: most daemons never download anything.
+  const { default: axios, isAxiosError } = await import('axios');
   try {
     return await axios.request<unknown>({
       method,

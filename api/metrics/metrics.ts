@@ -3,7 +3,7 @@
  * kept for eight seconds as in LXD, so that several scrapers cost one reading.
  */
 import { statfs } from 'node:fs/promises';
-import { Registry, collectDefaultMetrics } from 'prom-client';
+import type { Registry } from 'prom-client';
 import type { Native } from '../../native/types.ts';
 import type { Log } from '../../process/log.ts';
 import type { CgroupLayout, CgroupPath } from './cgroup.ts';
@@ -64,11 +64,11 @@ class HostMetrics implements Metrics {
   private readonly parts: MetricsParts;
   /** By project, '' for all. */
   private readonly cache = new Map<string, Cached>();
-  private readonly registry = new Registry();
+  /** From the first request on: what it collects wakes the process a hundred times a second. */
+  private registry: Promise<Registry> | null = null;
 
   constructor(parts: MetricsParts) {
     this.parts = parts;
-    collectDefaultMetrics({ register: this.registry });
   }
 
   async text(request: MetricsRequest): Promise<string> {
@@ -76,7 +76,8 @@ class HostMetrics implements Metrics {
     const samples = (await Promise.all(projects.map((project) => this.cached(project)))).flat();
     if (!request.withServer) return `${renderMetrics(FAMILIES, samples)}# EOF\n`;
     const own = renderMetrics(FAMILIES, [...samples, ...this.serverSamples()]);
-    return `${own}${await this.registry.metrics()}# EOF\n`;
+    this.registry ??= openRegistry();
+    return `${own}${await (await this.registry).metrics()}# EOF\n`;
   }
 
   private cached(project: string | null): Promise<Sample[]> {
@@ -155,6 +156,14 @@ class HostMetrics implements Metrics {
     }
     return names;
   }
+}
+
+/** The figures of this process itself. */
+async function openRegistry(): Promise<Registry> {
+  const prometheus = await import('prom-client');
+  const registry = new prometheus.Registry();
+  prometheus.collectDefaultMetrics({ register: registry });
+  return registry;
 }
 
 function memoryTotal(meminfo: string): number {

@@ -99,7 +99,7 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
   await progress.step('containers and daemon', async (report) => {
     const count = await takeDown.countRunning(client, signal);
     await takeDown.endDaemon(config, last);
-    report.result(count === 0 ? 'stopped' : `${String(count)} containers and the daemon stopped`);
+    report.result(count === 1 ? '1 container stopped' : `${String(count)} containers stopped`);
   });
   await progress.step('networks', async (report) => {
     await takeDown.removeBridges(config, bridges);

@@ -56,8 +56,14 @@ export class ImageCache {
     const directory = join(this.parts.layout.root, 'images');
     const boot = await bootId();
     for (const name of await readdir(directory)) {
-      const fingerprint = /^([0-9a-f]{64})\.unsynced$/.exec(name)?.[1];
+      const [, fingerprint, mark] = /^([0-9a-f]{64})\.(forgotten|unsynced)$/.exec(name) ?? [];
       if (fingerprint === undefined) continue;
+      if (!(await isThere(this.parts.layout.image(fingerprint)))) {
+        // The tree went, or never came, and then the daemon died.
+        await rm(join(directory, name), { force: true });
+        continue;
+      }
+      if (mark === 'forgotten') continue;
       if ((await readFile(join(directory, name), 'utf8')) === boot) {
         this.sync(fingerprint);
       } else {

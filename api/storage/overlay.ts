@@ -124,6 +124,7 @@ export class OverlayPool extends TreePool {
   }
 
   protected override landed(volume: RootVolume, staged: string): void {
+    super.landed(volume, staged);
     const base = this.bases.get(staged);
     if (base !== undefined) this.bases.set(this.volumePath(volume), base);
     this.bases.delete(staged);

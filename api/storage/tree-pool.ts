@@ -43,12 +43,20 @@ export interface RootAttributes {
 export const DEFAULT_ROOT: RootAttributes = { uid: 0, gid: 0, mode: 0o755 };
 
 export abstract class TreePool extends VolumePool {
+  /** Files that are known not to be there: a list with states asks for hundreds. */
+  private readonly missingFiles = new Set<string>();
+  private landings = 0;
   /** Directory in data/ that holds the guest's files. */
   protected abstract readonly tree: 'upper' | 'rootfs';
   /** Further directories in data/, empty at first. */
   protected abstract readonly beside: readonly string[];
   /** Takes over from another volume what is not in data/. */
   protected abstract copyBase(from: string, staged: string): Promise<void>;
+
+  override async remove(volume: RootVolume): Promise<void> {
+    await super.remove(volume);
+    this.forgetFile(volume);
+  }
 
   async resize(volume: RootVolume, sizeBytes: number | null): Promise<void> {
     const path = this.volumePath(volume);
@@ -69,8 +77,29 @@ export abstract class TreePool extends VolumePool {
 
   async rootUse(volume: RootVolume, initPid: number): Promise<RootUse | null> {
     const file = join(this.volumePath(volume), 'root.img');
-    if ((await rootFileSize(file)) === null) return null;
+    if (this.missingFiles.has(file)) return null;
+    const { landings } = this;
+    if ((await rootFileSize(file)) === null) {
+      // Not when a volume landed meanwhile: it may be this one, with a file.
+      if (landings === this.landings) this.missingFiles.add(file);
+      return null;
+    }
     return initPid > 0 ? mountedUse(initPid) : detachedUse(file);
+  }
+
+  override async rename(from: RootVolume, to: RootVolume): Promise<void> {
+    await super.rename(from, to);
+    this.forgetFile(from);
+    this.forgetFile(to);
+  }
+
+  protected override landed(volume: RootVolume, _staged: string): void {
+    this.forgetFile(volume);
+  }
+
+  private forgetFile(volume: RootVolume): void {
+    this.landings += 1;
+    this.missingFiles.delete(join(this.volumePath(volume), 'root.img'));
   }
 
   /** An empty data/, in a file when there is a size. */

@@ -167,9 +167,10 @@ export async function recordFault(
 
 /** The column is 255 bytes long, not characters. */
 function cut(text: string): string {
-  let short = text.slice(0, LONGEST_MESSAGE);
-  while (Buffer.byteLength(short) > LONGEST_MESSAGE) short = short.slice(0, -1);
-  return short.isWellFormed() ? short : short.slice(0, -1);
+  // Whole characters, never half of a pair.
+  const characters = [...text.slice(0, LONGEST_MESSAGE)];
+  while (Buffer.byteLength(characters.join('')) > LONGEST_MESSAGE) characters.pop();
+  return characters.join('');
 }
 
 function traceOf(err: unknown): string {

@@ -99,8 +99,8 @@ test('files are pushed with their modes and owners', { skip: SKIP }, async () =>
   await writeFile(join(tree, 'f'), 'hi\n', { mode: 0o640 });
   await writeFile(join(tree, 'sub', 'x'), 'x\n', { mode: 0o755 });
   await symlink('f', join(tree, 'l'));
-  await lxc.ok('file', 'push', `${tree}/f`, 'up/root/one', '--mode', '04755', '--uid', '5', '--gid', '6');
-  assert.equal(await inside('stat -c "%a %u %g %s" /root/one'), '4755 5 6 3\n');
+  await lxc.ok('file', 'push', `${tree}/f`, 'up/root/one', '--mode', '751', '--uid', '5', '--gid', '6');
+  assert.equal(await inside('stat -c "%a %u %g %s" /root/one'), '751 5 6 3\n');
   await lxc.ok('file', 'push', '-p', `${tree}/f`, 'up/opt/a/b/');
   assert.equal(await inside('stat -c "%a %u %g" /opt/a/b/f'), '640 0 0\n');
   await lxc.ok('file', 'push', '-r', '-p', tree, 'up/srv/deep/');

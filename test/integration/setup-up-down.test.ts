@@ -109,7 +109,7 @@ test('down stops all and leaves no bridge, and up brings back what ran', async (
   const pid = Number(readFileSync(join(state, 'run', 'slipway.pid'), 'utf8'));
   const { code, out } = await slipway(['down']);
   assert.equal(code, 0, out);
-  assert.match(out, /2 containers and the daemon stopped/);
+  assert.match(out, /2 containers stopped/);
   assert.equal(existsSync(`/proc/${String(pid)}/fd/0`), false);
   assert.equal(existsSync(`/sys/class/net/${bridge}`), false);
   assert.equal(readFileSync('/proc/self/mountinfo', 'utf8').includes(state), false);
@@ -125,7 +125,7 @@ test('down finds containers whose daemon was killed', async () => {
   const { code, out } = await slipway(['down']);
   assert.equal(code, 0, out);
   assert.match(out, /daemon, to find what is running/);
-  assert.match(out, /2 containers and the daemon stopped/);
+  assert.match(out, /2 containers stopped/);
 });
 
 test('down --purge removes the data, and a down after it has nothing to do', async () => {

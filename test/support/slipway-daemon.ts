@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
+const ARM_FAULTS = new URL('./arm-faults.ts', import.meta.url).href;
 const START_DEADLINE_MS = 60_000;
 
 export interface Envelope {
@@ -30,6 +31,8 @@ export interface DaemonOptions {
   readonly config?: string;
   /** Added to the environment of the daemon. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Makes `arm()` work. */
+  readonly faults?: boolean;
 }
 
 export class SlipwayDaemon {
@@ -68,9 +71,11 @@ export class SlipwayDaemon {
   /** Starts the process again; it must have ended. */
   async restart(): Promise<void> {
     const log = openSync(join(this.dir, 'daemon.log'), 'a');
+    const faults = this.options.faults === true;
     const args = [
       '--import',
       'tsx',
+      ...(faults ? ['--import', ARM_FAULTS] : []),
       'process/slipway.ts',
       'serve',
       '--config-file',
@@ -79,7 +84,7 @@ export class SlipwayDaemon {
     ];
     const child = spawn(process.execPath, args, {
       cwd: ROOT,
-      stdio: ['ignore', log, log],
+      stdio: ['ignore', log, log, ...(faults ? (['ipc'] as const) : [])],
       env: { PATH: process.env['PATH'], HOME: this.dir, ...this.options.env },
     });
     closeSync(log);
@@ -96,6 +101,24 @@ export class SlipwayDaemon {
       await sleep(30);
     }
     throw new Error(`the daemon did not come up:\n${await this.log()}`);
+  }
+
+  /** The daemon is killed when it next passes this point (`process/fault-points.ts`). */
+  async arm(point: string): Promise<void> {
+    const { child } = this;
+    if (child === null) throw new Error('the daemon does not run');
+    const armed = once(child, 'message');
+    child.send({ arm: point });
+    await armed;
+  }
+
+  /** Resolves with the signal when the daemon has ended on its own. */
+  async ended(): Promise<NodeJS.Signals | null> {
+    const { child } = this;
+    if (child === null) return null;
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    this.child = null;
+    return child.signalCode;
   }
 
   /** The daemon's own log. */

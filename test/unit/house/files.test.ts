@@ -1,14 +1,22 @@
 /** What must hold for the files of the project as a whole. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { generatedDocs } from '../../../config/generated-docs.ts';
 import { PROGRAM_ROOT } from '../../../config/root.ts';
 
-/** Every file under version control, and those that are new and not ignored. */
+/** What is made or installed, not written. */
+const MADE = /^(\.git|\.cache|node_modules|dist|coverage|native\/build)(\/|$)/;
+
+/** Every file under version control, and those that are new and not ignored; in an unpacked archive, every file. */
 function projectFiles(): string[] {
+  if (!existsSync(join(PROGRAM_ROOT, '.git'))) {
+    return readdirSync(PROGRAM_ROOT, { recursive: true, encoding: 'utf8' }).filter(
+      (file) => !MADE.test(file) && statSync(join(PROGRAM_ROOT, file)).isFile(),
+    );
+  }
   const args = ['ls-files', '--cached', '--others', '--exclude-standard', '-z'];
   // A clone that belongs to another user is still ours to read.
   const text = execFileSync('git', ['-c', `safe.directory=${PROGRAM_ROOT}`, ...args], {
