@@ -114,7 +114,7 @@ test('every dependency stands in the table of dependencies with its reason', () 
   const described = JSON.parse(textOf('package.json')) as Record<string, Record<string, string> | undefined>;
   for (const group of ['dependencies', 'devDependencies', 'optionalDependencies']) {
     for (const [name, version] of Object.entries(described[group] ?? {})) {
-      const row = table.split('\n').find((line) => line.startsWith(`| ${name} |`));
+      const row = table.split('\n').find((line) => line.split('|')[1]?.trim() === name);
       assert.ok(row !== undefined, `${name} has no row in docs/dependencies.md`);
       assert.match(version, /^\d+\.\d+\.\d+$/, `${name} is not pinned`);
     }
