@@ -97,7 +97,13 @@ export const steps = {
     target: string,
     flags: readonly ('ro' | 'rec' | 'idmap')[],
   ): Step => ['mount-into', String(initPid), source, target, text(flags.join(','))],
-  umountFrom: (initPid: number, target: string): Step => ['umount-from', String(initPid), target],
+  /** With `node`, the empty file that a device node was mounted on goes as well. */
+  umountFrom: (initPid: number, target: string, node = false): Step => [
+    'umount-from',
+    String(initPid),
+    target,
+    ...(node ? ['node'] : []),
+  ],
   /** Device node on the host side (owner in ids of the current map) to be bind mounted. */
   mknod: (path: string, device: DeviceNode, uid: number, gid: number): Step => [
     'mknod',

@@ -275,7 +275,7 @@ export async function unplugDevice(
     case 'unix-block': {
       const target = config['path'] ?? config['source'] ?? '';
       if (target === '/') return;
-      await parts.native.run([steps.umountFrom(running.initPid, target)]);
+      await parts.native.run([steps.umountFrom(running.initPid, target, config['type'] !== 'disk')]);
       return;
     }
     default:

@@ -4,13 +4,26 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "enter.h"
 #include "step.h"
 #include "tree.h"
 
-static int umount_inside(const char *target)
+/*
+ * The empty file that mount-into made for a device node. What the guest has
+ * put there itself is not empty, or no file, and stays.
+ */
+static void remove_point(const char *name)
+{
+	struct stat st;
+
+	if (lstat(name, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
+		unlink(name);
+}
+
+static int umount_inside(const char *target, int node)
 {
 	char name[NAME_MAX + 1];
 	int root, parent, ret = 0;
@@ -27,6 +40,8 @@ static int umount_inside(const char *target)
 	if (fchdir(parent) < 0 ||
 	    umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		ret = -errno;
+	else if (node)
+		remove_point(name);
 	close(parent);
 out:
 	close(root);
@@ -38,14 +53,13 @@ int cmd_umount_from(struct run *run, int argc, char **argv)
 	int pidfd, ret;
 	pid_t pid;
 
-	(void)argc;
 	pidfd = enter_pidfd(argv[1], &pid);
 	if (pidfd < 0)
 		return explain(run, pidfd, "process %s: %s", argv[1],
 			       strerror(-pidfd));
 	ret = enter_mounts(pidfd);
 	if (ret == 0)
-		ret = umount_inside(argv[2]);
+		ret = umount_inside(argv[2], argc > 3);
 	if (ret < 0)
 		explain(run, ret, "unmount %s in process %s: %s", argv[2],
 			argv[1], strerror(-ret));

@@ -25,7 +25,7 @@ static const struct verb verbs[] = {
 	{ "scrub", 1, 1, cmd_scrub },
 	{ "start", 3, 3, cmd_start },
 	{ "tmpfs", 2, 2, cmd_tmpfs },
-	{ "umount-from", 2, 2, cmd_umount_from },
+	{ "umount-from", 2, 3, cmd_umount_from },
 	{ "write-file", 4, 4, cmd_write_file },
 };
 
