@@ -5,7 +5,7 @@ import { image } from '../../api/wire/images.ts';
 import { instance, instanceState, type InstanceStatePutWire } from '../../api/wire/instances.ts';
 import { operation } from '../../api/wire/operations.ts';
 import { Fault, isFault } from '../../process/fault.ts';
-import { codeOf, Rest, type RestAnswer } from './rest.ts';
+import { Rest, type RestAnswer } from './rest.ts';
 
 export type LxdInstance = z.infer<typeof instance>;
 export type LxdState = z.infer<typeof instanceState>;
@@ -227,7 +227,8 @@ export class LxdClient {
     const [path = ''] = answer.operation.split('?');
     const done = operation.parse(await this.read(caller, `${path}/wait`));
     if (done.status_code === CODE_SUCCESS) return done;
-    throw new Fault(codeOf(done.status_code), `${done.description}: ${done.err}`);
+    // A failed operation has one code for all reasons; the reason is in its text.
+    throw new Fault('internal', `${done.description}: ${done.err}`);
   }
 
   private async recorded(caller: Caller, url: string | undefined): Promise<string> {
