@@ -22,6 +22,7 @@ import type { InstanceSide } from './instance-side.ts';
 import { openOperations } from './operations/operations.ts';
 import { pathsBelow } from './paths.ts';
 import type { Paths } from './paths.ts';
+import { quickenCgroups } from './quick-cgroups.ts';
 import { lockState } from './state-lock.ts';
 
 const STOP_DEADLINE_MS = 10_000;
@@ -87,7 +88,8 @@ async function goLive(config: DaemonConfig, all: Built): Promise<readonly Promis
   await all.listeners.followConfig();
   all.http.setPhase('ready');
   const tasks = backgroundWork(all).map((task) => repeat(task, all.log, all.signal));
-  return [all.instances.autostart(toStart), ...tasks].map((promise) =>
+  const quicken = config.host.quickCgroups ? quickenCgroups(all.host.unified, all.log) : Promise.resolve();
+  return [quicken, all.instances.autostart(toStart), ...tasks].map((promise) =>
     promise.catch((err: unknown) => {
       all.log.error('background work ended with an error', { error: describeChain(err) });
     }),

@@ -33,6 +33,7 @@ export interface DaemonConfig {
     readonly journal: boolean;
   };
   readonly api: { readonly socketGroup: string };
+  readonly host: { readonly quickCgroups: boolean };
   readonly environment: Environment;
   /** One line for each option that nobody knows; for the log. */
   readonly warnings: readonly string[];
@@ -111,6 +112,7 @@ export function loadDaemonConfig(flags: DaemonFlags = {}, env = readEnvironment(
       journal: env.journal && file === '',
     },
     api: { socketGroup: flags.group ?? values.api.socket_group },
+    host: { quickCgroups: values.host.quick_cgroups },
     environment: env,
     warnings,
   });

@@ -2,7 +2,7 @@
  * What `slipway serve` must know before its database is open. Everything else
  * is configured through the API and kept in the database, as in LXD.
  */
-import { choiceOption, pathOption, textOption, type ValuesOf } from './option.ts';
+import { booleanOption, choiceOption, pathOption, textOption, type ValuesOf } from './option.ts';
 
 /** Where state is kept when neither the file, the environment nor the command line says otherwise. */
 export const DEFAULT_STATE = '/var/lib/slipway';
@@ -56,6 +56,14 @@ export const DAEMON_OPTIONS = {
       help:
         'Group whose members may use the unix socket, and so are root on this host. ' +
         'Only root may when there is no such group. --group goes before it.',
+    }),
+  },
+  host: {
+    quick_cgroups: booleanOption({
+      fallback: true,
+      help:
+        'Mounts the cgroup v2 tree anew with favordynmods, until the next boot: starts and stops of containers ' +
+        'are 20 to 40 ms faster, each fork on the host is a little slower.',
     }),
   },
 } as const;
