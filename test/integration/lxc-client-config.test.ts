@@ -36,10 +36,7 @@ test('keys are set, read, unset, shown and edited', { skip: SKIP }, async () => 
   assert.match(await lxc.ok('config', 'show', 'c', '--expanded'), /^ {4}network: rclcbr0$/m);
   await lxc.edit('sed -i "s/^description:.*/description: edited/" "$1"', 'config', 'edit', 'c');
   assert.match(await lxc.ok('config', 'show', 'c'), /^description: edited$/m);
-  assert.equal(
-    await lxc.refused('config', 'set', 'c', 'nope=1'),
-    'Error: Unknown configuration key: nope',
-  );
+  assert.equal(await lxc.refused('config', 'set', 'c', 'nope=1'), 'Error: Unknown configuration key: nope');
   assert.match(await lxc.refused('config', 'set', 'c', 'limits.cpu=x'), /limits\.cpu/);
 });
 

@@ -114,7 +114,9 @@ test('files are pushed with their modes and owners', { skip: SKIP }, async () =>
 });
 
 test('files are pulled, edited and deleted', { skip: SKIP }, async () => {
-  await inside('mkdir -p /root/t/s; echo 1 > /root/t/a; ln -s a /root/t/b; echo 2 > /root/t/s/c; chmod 600 /root/t/a');
+  await inside(
+    'mkdir -p /root/t/s; echo 1 > /root/t/a; ln -s a /root/t/b; echo 2 > /root/t/s/c; chmod 600 /root/t/a',
+  );
   const target = join(daemon.dir, 'pulled');
   await lxc.ok('file', 'pull', '-r', '-p', 'up/root/t', target);
   assert.equal(await readFile(join(target, 't', 's', 'c'), 'utf8'), '2\n');

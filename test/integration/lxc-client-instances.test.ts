@@ -21,7 +21,12 @@ after(async () => {
 });
 
 function states(text: string): Record<string, string> {
-  return Object.fromEntries(text.trim().split('\n').map((line) => line.split(',')));
+  return Object.fromEntries(
+    text
+      .trim()
+      .split('\n')
+      .map((line) => line.split(',')),
+  );
 }
 
 /** Names and states of all instances, as the list shows them. */

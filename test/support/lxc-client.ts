@@ -59,7 +59,8 @@ export class LxcClient {
   /** Runs a command that must fail with exit code 1; returns its error text. */
   async refused(...args: readonly string[]): Promise<string> {
     const { code, out, err } = await this.run(args);
-    if (code !== 1) throw new Error(`lxc ${args.join(' ')}: exit code ${String(code)}, wanted 1: ${out}${err}`);
+    if (code !== 1)
+      throw new Error(`lxc ${args.join(' ')}: exit code ${String(code)}, wanted 1: ${out}${err}`);
     return err.trim();
   }
 
