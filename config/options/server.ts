@@ -61,6 +61,7 @@ const CORE: Readonly<Record<string, ServerKey>> = {
     'bool',
     'false',
     'Trust every client certificate that server.ca has signed.',
+    { refused: 'trust by a certificate authority is not available yet' },
   ),
   'core.https_allowed_origin': key('text', '', 'Access-Control-Allow-Origin of every answer.'),
   'core.https_allowed_methods': key('text', '', 'Access-Control-Allow-Methods of every answer.'),
