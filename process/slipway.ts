@@ -7,7 +7,6 @@
  * only file of process/ that imports from api/ and driver/.
  */
 import { parseArgs } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
 import { programVersion } from '../config/root.ts';
 import { describeChain, isFault } from './fault.ts';
 
@@ -32,11 +31,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   serve: {
     summary: 'run the REST daemon',
     help: async () => (await import('../config/load.ts')).SERVE_HELP,
-    run: async (argv) => {
-      // The heap otherwise grows to twice what is needed before it is swept: 75 MB against 180 under load.
-      setFlagsFromString('--optimize-for-size');
-      return (await import('../api/main.ts')).runServe(argv);
-    },
+    run: async (argv) => (await import('../api/main.ts')).runServe(argv),
   },
   compute: {
     summary: 'run the Nova compute service',
