@@ -10,6 +10,7 @@ export const OBJECT_VERSIONS: Readonly<Record<string, string>> = {
   BlockDeviceMapping: '1.21',
   BlockDeviceMappingList: '1.18',
   CellMapping: '1.1',
+  CellMappingList: '1.1',
   ComputeNode: '1.19',
   ComputeNodeList: '1.17',
   ConsoleAuthToken: '1.1',
