@@ -52,7 +52,7 @@ export class KeptChannel {
 
   /** Throws the channel away and builds another one; for a consumer that the broker cancelled. */
   rebuild(open: OpenChannel, reason: string): void {
-    if (this.stopping.signal.aborted) return;
+    if (this.hasStopped()) return;
     this.parts.log.warn('a channel of the message broker is built anew', { reason });
     if (this.current.now?.channel === open.channel) this.current.clear();
     void open.channel.close().catch(() => undefined);
@@ -69,14 +69,14 @@ export class KeptChannel {
   private async keep(): Promise<void> {
     const { signal } = this.stopping;
     let failures = 0;
-    while (!signal.aborted) {
+    while (!this.hasStopped()) {
       const began = Date.now();
       try {
         await this.useOne(await this.parts.connection.model(signal));
         failures = 0;
         if (Date.now() - began < SHORT_LIVED_MS) await pause(SHORT_PAUSE_MS, signal);
       } catch (err) {
-        if (signal.aborted || closedForGood(err)) return;
+        if (this.hasStopped() || closedForGood(err)) return;
         this.parts.log.warn('a channel of the message broker could not be set up', {
           error: describeChain(err),
         });
@@ -85,6 +85,10 @@ export class KeptChannel {
         failures += 1;
       }
     }
+  }
+
+  private hasStopped(): boolean {
+    return this.stopping.signal.aborted;
   }
 
   /** Returns when the channel has ended; throws when it could not be set up. */
@@ -105,7 +109,7 @@ export class KeptChannel {
       await channel.close().catch(() => undefined);
       throw broke ?? err;
     }
-    if (this.stopping.signal.aborted) {
+    if (this.hasStopped()) {
       await channel.close().catch(() => undefined);
       return;
     }

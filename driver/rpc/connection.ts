@@ -67,7 +67,7 @@ export class BrokerConnection {
 
   private async keep(): Promise<void> {
     let failures = 0;
-    while (!this.stopping.signal.aborted) {
+    while (!this.hasStopped()) {
       const broker = this.choose();
       const began = Date.now();
       try {
@@ -75,7 +75,7 @@ export class BrokerConnection {
         if (Date.now() - began > SHORT_LIVED_MS) failures = 0;
         else failures += 1;
       } catch (err) {
-        if (this.stopping.signal.aborted) return;
+        if (this.hasStopped()) return;
         failures += 1;
         this.log.warn('no connection to the message broker', {
           broker: `${broker.host}:${String(broker.port)}`,
@@ -101,7 +101,7 @@ export class BrokerConnection {
     model.on('unblocked', () => {
       this.log.info('the message broker takes messages again');
     });
-    if (this.stopping.signal.aborted) {
+    if (this.hasStopped()) {
       await quietly(model.close());
       return;
     }
@@ -109,7 +109,7 @@ export class BrokerConnection {
     this.current.set(model);
     await closed;
     this.current.clear();
-    if (!this.stopping.signal.aborted) this.log.warn('the connection to the message broker has ended');
+    if (!this.hasStopped()) this.log.warn('the connection to the message broker has ended');
   }
 
   private open(broker: Broker): Promise<ChannelModel> {
@@ -140,6 +140,10 @@ export class BrokerConnection {
         ...(tls === null ? {} : tlsOptions(tls)),
       },
     );
+  }
+
+  private hasStopped(): boolean {
+    return this.stopping.signal.aborted;
   }
 
   private choose(): Broker {

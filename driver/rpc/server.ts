@@ -148,6 +148,7 @@ export class RpcServer {
 
   private streamOffset(queue: Queue): Record<string, unknown> {
     if (!queue.stream) return {};
+    // Differs: oslo.messaging begins with "last" and so repeats what came before the start.
     return { 'x-stream-offset': this.offset === null ? 'next' : this.offset + 1 };
   }
 

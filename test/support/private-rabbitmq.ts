@@ -2,7 +2,16 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect as connectTcp, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +30,7 @@ export function rabbitLacks(): string | null {
 
 export class PrivateRabbit {
   readonly port: number;
+  readonly tlsPort: number;
   private readonly folder: string;
   private readonly env: Record<string, string>;
   private readonly ids: { readonly uid: number; readonly gid: number };
@@ -28,8 +38,9 @@ export class PrivateRabbit {
   private broker: ChildProcess | null = null;
 
   private constructor(ports: readonly number[]) {
-    const [port = 0, distribution = 0, epmd = 0] = ports;
+    const [port = 0, distribution = 0, epmd = 0, tlsPort = 0] = ports;
     this.port = port;
+    this.tlsPort = tlsPort;
     this.ids = { uid: idOf('-u'), gid: idOf('-g') };
     this.folder = mkdtempSync(join(tmpdir(), 'slipway-mq-'));
     for (const at of [this.folder, join(this.folder, 'log'), join(this.folder, 'data')]) {
@@ -56,8 +67,11 @@ export class PrivateRabbit {
     this.children.add(spawn('epmd', ['-port', String(epmd), '-address', '127.0.0.1'], this.how()));
   }
 
-  static async start(): Promise<PrivateRabbit> {
-    const rabbit = new PrivateRabbit([await freePort(), await freePort(), await freePort()]);
+  /** With `tls`, files ca.pem, cert.pem and key.pem of that folder; it then listens at tlsPort too. */
+  static async start(tls: string | null = null): Promise<PrivateRabbit> {
+    const ports = await Promise.all(Array.from({ length: 4 }, freePort));
+    const rabbit = new PrivateRabbit(ports);
+    if (tls !== null) rabbit.listenWithTls(tls);
     try {
       await rabbit.up();
     } catch (err) {
@@ -123,6 +137,22 @@ export class PrivateRabbit {
       await ended;
     }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private listenWithTls(from: string): void {
+    const lines = [
+      `listeners.ssl.default = 127.0.0.1:${String(this.tlsPort)}`,
+      'ssl_options.verify = verify_peer',
+      'ssl_options.fail_if_no_peer_cert = true',
+    ];
+    const files = { 'ca.pem': 'cacertfile', 'cert.pem': 'certfile', 'key.pem': 'keyfile' };
+    for (const [file, option] of Object.entries(files)) {
+      const to = join(this.folder, file);
+      copyFileSync(join(from, file), to);
+      chownSync(to, this.ids.uid, this.ids.gid);
+      lines.push(`ssl_options.${option} = ${to}`);
+    }
+    writeFileSync(join(this.folder, 'rabbitmq.conf'), `${lines.join('\n')}\n`);
   }
 
   private how() {
