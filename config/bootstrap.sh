@@ -27,6 +27,24 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 readonly OLDEST_NODE=20
 readonly APT_WAIT_SECONDS=900
 
+# Jobs that must not outlive this script.
+job=
+beside=
+end_jobs() {
+	local pid
+	for pid in $job $beside; do kill_tree "$pid"; done
+}
+
+# A job of a script does not hear Ctrl-C, and its children do not hear of its end.
+kill_tree() {
+	local child
+	for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do kill_tree "$child"; done
+	kill "$1" 2>/dev/null || true
+}
+
+trap end_jobs EXIT
+trap 'exit 130' INT TERM
+
 say() { printf '%s\n' "$*"; }
 
 die() {
@@ -34,17 +52,42 @@ die() {
 	exit 1
 }
 
-# step TEXT COMMAND...: runs it with its output in the log, says what and how long.
-step() {
-	local text=$1 started=$EPOCHREALTIME
-	shift
-	say "-> $text ..."
-	if ! "$@" >>"$log" 2>&1 </dev/null; then
-		say "   failed after $(since "$started") s; the last lines of $PWD/$log:"
-		tail -n 30 "$log" | sed 's/^/   | /'
+# alive STARTED LOG: says every while how long it takes and what is being done.
+alive() {
+	local never
+	exec {never}<> <(:)
+	# The read never gets anything: it only waits, without a process to clean up.
+	while ! read -rt 15 -u "$never"; do
+		say "   $(since "$1") s: $(tail -n 1 "$2" | tr -d '\r' | cut -c 1-70)"
+	done
+}
+
+# shown TEXT LOG PID STARTED: waits for a job, and tells how it ended.
+shown() {
+	local text=$1 output=$2 pid=$3 began=$4 watcher
+	alive "$began" "$output" &
+	watcher=$!
+	disown "$watcher"
+	if wait "$pid"; then
+		kill "$watcher"
+		say "   done in $(since "$began") s"
+	else
+		kill "$watcher"
+		say "   failed after $(since "$began") s; the last lines of $PWD/$output:"
+		tail -n 30 "$output" | sed 's/^/   | /'
 		die "could not finish: $text"
 	fi
-	say "   done in $(since "$started") s"
+}
+
+# step TEXT COMMAND...: runs it with its output in the log, says what and how long.
+step() {
+	local text=$1 began=$EPOCHREALTIME
+	shift
+	say "-> $text ..."
+	"$@" >>"$log" 2>&1 </dev/null &
+	job=$!
+	shown "$text" "$log" "$job" "$began"
+	job=
 }
 
 since() {
@@ -88,6 +131,7 @@ apt_update() {
 }
 
 apt_install() {
+	dpkg --configure -a
 	apt-get install -y --no-install-recommends \
 		-o DPkg::Lock::Timeout=$APT_WAIT_SECONDS \
 		-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
@@ -104,7 +148,7 @@ hold_services() {
 	[ -e /usr/sbin/policy-rc.d ] && return
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod 755 /usr/sbin/policy-rc.d
-	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+	trap 'end_jobs; rm -f /usr/sbin/policy-rc.d' EXIT
 }
 
 # choose LINE...: sets chosen to the packages to install, stops for what no release has.
@@ -144,12 +188,15 @@ system_packages() {
 	choose "${lines[@]}"
 	[ ${#chosen[@]} -eq 0 ] && return
 	[ "$goal" = test ] && hold_services
+	# A half configured dpkg is worse than waiting: no interruption here.
+	trap '' INT TERM
 	step "system packages: ${chosen[*]}" apt_install "${chosen[@]}"
+	trap 'exit 130' INT TERM
 	rm_hold
 }
 
 rm_hold() {
-	trap - EXIT
+	trap end_jobs EXIT
 	if [ "$goal" = test ] && [ "$(cat /usr/sbin/policy-rc.d 2>/dev/null)" = $'#!/bin/sh\nexit 101' ]; then
 		rm -f /usr/sbin/policy-rc.d
 	fi
@@ -221,19 +268,13 @@ build_native() {
 
 # Compiling C and compiling TypeScript do not need each other: two processors, two jobs.
 own_parts() {
-	local started=$EPOCHREALTIME other=$log.native
-	build_native >"$other" 2>&1 </dev/null &
-	local job=$!
-	trap 'kill "$job" 2>/dev/null || true' EXIT
+	local began=$EPOCHREALTIME
+	build_native >"$log.native" 2>&1 </dev/null &
+	beside=$!
 	typescript
 	say "-> native parts and SQLite driver (begun beside TypeScript) ..."
-	if ! wait "$job"; then
-		say "   failed after $(since "$started") s; the last lines of $PWD/$other:"
-		tail -n 30 "$other" | sed 's/^/   | /'
-		die "could not finish: native parts"
-	fi
-	trap - EXIT
-	say "   done in $(since "$started") s"
+	shown "native parts" "$log.native" "$beside" "$began"
+	beside=
 }
 
 # --- in order ----------------------------------------------------------------

@@ -17,6 +17,8 @@ export interface StepTime {
 const REDRAW_MS = 200;
 /** Without a terminal a long step says now and then that it is alive. */
 const QUIET_MS = 15_000;
+/** For a terminal that does not tell. */
+const WIDTH = 80;
 const CLEAR_LINE = '\r\u001b[2K';
 
 /** What a running step may say. */
@@ -86,7 +88,7 @@ export class Progress {
   private watchLive(what: string, started: number, detail: () => string): Drawing {
     const draw = (): void => {
       const text = `-> ${what} ... ${seconds(performance.now() - started)} ${detail()}`;
-      this.out.write(CLEAR_LINE + text.slice(0, Math.max(20, (this.out.columns ?? 80) - 1)));
+      this.out.write(CLEAR_LINE + text.slice(0, Math.max(20, (this.out.columns || WIDTH) - 1)));
     };
     const timer = setInterval(draw, REDRAW_MS);
     draw();
