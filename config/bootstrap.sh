@@ -54,11 +54,12 @@ die() {
 
 # alive STARTED LOG: says every while how long it takes and what is being done.
 alive() {
-	local never
+	local never text
 	exec {never}<> <(:)
 	# The read never gets anything: it only waits, without a process to clean up.
 	while ! read -rt 15 -u "$never"; do
-		say "   $(since "$1") s: $(tail -n 1 "$2" | tr -d '\r' | cut -c 1-70)"
+		text=$(tail -n 1 "$2" | tr -d '\r' | cut -c 1-70)
+		say "   $(since "$1") s: ${text:-still at it}"
 	done
 }
 
@@ -84,6 +85,7 @@ step() {
 	local text=$1 began=$EPOCHREALTIME
 	shift
 	say "-> $text ..."
+	echo "== $text" >>"$log"
 	"$@" >>"$log" 2>&1 </dev/null &
 	job=$!
 	shown "$text" "$log" "$job" "$began"

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { generatedDocs } from '../../../config/generated-docs.ts';
+import { systemPackages } from '../../../config/packages.ts';
 import { PROGRAM_ROOT } from '../../../config/root.ts';
 
 /** What is made or installed, not written. */
@@ -119,6 +120,17 @@ test('every dependency stands in the table of dependencies with its reason', () 
       assert.match(version, /^\d+\.\d+\.\d+$/, `${name} is not pinned`);
     }
   }
+});
+
+test('every package that an error text tells the user to install stands in the list of packages', () => {
+  const listed = new Set(systemPackages().flatMap((one) => one.names));
+  const table = /const PACKAGES[^{]*\{([^}]*)\}/.exec(textOf('api/tools.ts'))?.[1] ?? '';
+  const told = [...table.matchAll(/: '([^']+)'/g)].map((found) => found[1] ?? '');
+  assert.ok(told.length > 10);
+  assert.deepEqual(
+    told.filter((name) => !listed.has(name)),
+    [],
+  );
 });
 
 test('the README names the two commands that it promises', () => {
