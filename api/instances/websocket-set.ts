@@ -33,7 +33,7 @@ export class WebSocketSet {
     socket.ping(KEEPALIVE);
     if (name === 'control') this.onControl(socket);
     else socket.pause();
-    for (const wake of this.waiting.splice(0)) wake();
+    this.wakeAll();
   }
 
   get(name: string): WebSocket | undefined {
@@ -49,11 +49,23 @@ export class WebSocketSet {
 
   /** Resolves when all of these are connected. Fault timeout when they are not in time; null waits for ever. */
   async complete(names: readonly string[], timeoutMs: number | null, signal: AbortSignal): Promise<void> {
-    const deadline = timeoutMs === null ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-    while (!names.every((name) => this.sockets.has(name))) {
-      if (signal.aborted) throw signal.reason;
-      if (deadline.aborted) throw new Fault('timeout', 'timed out waiting for websockets');
-      await this.nextConnection(deadline);
+    let isLate = false;
+    // A timer of our own: Node 20 may collect an AbortSignal.timeout() that only AbortSignal.any() knows, and never fire it.
+    const timer =
+      timeoutMs === null
+        ? undefined
+        : setTimeout(() => {
+            isLate = true;
+            this.wakeAll();
+          }, timeoutMs);
+    try {
+      while (!names.every((name) => this.sockets.has(name))) {
+        if (signal.aborted) throw signal.reason;
+        if (isLate) throw new Fault('timeout', 'timed out waiting for websockets');
+        await this.nextConnection(signal);
+      }
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -81,13 +93,17 @@ export class WebSocketSet {
     for (const name of ['control', '1', '2', '0']) this.sockets.get(name)?.terminate();
   }
 
-  private nextConnection(deadline: AbortSignal): Promise<void> {
+  private wakeAll(): void {
+    for (const wake of this.waiting.splice(0)) wake();
+  }
+
+  private nextConnection(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const wake = (): void => {
-        deadline.removeEventListener('abort', wake);
+        signal.removeEventListener('abort', wake);
         resolve();
       };
-      deadline.addEventListener('abort', wake, { once: true });
+      signal.addEventListener('abort', wake, { once: true });
       this.waiting.push(wake);
     });
   }
