@@ -92,7 +92,7 @@ export class PortAllocation {
    */
   async deallocate(context: CallContext, owner: PortOwner, preserved: readonly string[]): Promise<void> {
     const ports = await this.neutron.ports(context, [['device_id', owner.instance]]);
-    let failed: unknown;
+    const failed: unknown[] = [];
     for (const port of ports) {
       const id = textOf(port['id']);
       try {
@@ -100,10 +100,14 @@ export class PortAllocation {
         else await this.neutron.deletePort(context, id);
       } catch (err) {
         this.log.warn('port was not released', { port: id, instance: owner.instance, error: err });
-        failed ??= err;
+        failed.push(err);
       }
     }
-    if (failed !== undefined) throw failed;
+    if (failed.length > 0) {
+      const [cause] = failed;
+      const what = `release ports of instance ${owner.instance}: ${String(failed.length)} were not`;
+      throw new Fault('unavailable', what, { cause });
+    }
   }
 
   /** Releases one port: for detach_interface. */

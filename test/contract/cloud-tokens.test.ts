@@ -69,7 +69,7 @@ test('a call for a user carries the token of the user and of the service', async
   await services.neutron.ports(userContext(cloud, 'p'), [], 'user');
   const [asked] = cloud.asked.filter((one) => one.path.startsWith('/network'));
   assert.equal(asked?.headers['x-auth-token'], 'user-token');
-  assert.equal(asked?.headers['x-service-token'], 'service-token-1');
+  assert.equal(asked.headers['x-service-token'], 'service-token-1');
 });
 
 test('a kept connection that was closed is replaced without anybody noticing', async () => {

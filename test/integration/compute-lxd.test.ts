@@ -71,7 +71,7 @@ test('a server lives from its image to its end', { timeout: 120_000 }, async () 
   assert.equal((await client.state(caller, name)).status, 'Running');
   const made = await client.byUuid(caller, instance.uuid);
   assert.equal(made?.name, name);
-  assert.equal(made?.config['security.idmap.isolated'], 'true');
+  assert.equal(made.config['security.idmap.isolated'], 'true');
   assert.deepEqual(
     (await client.novaInstances(caller)).map((one) => one.name),
     [name],

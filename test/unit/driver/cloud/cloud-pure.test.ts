@@ -148,7 +148,7 @@ test('a port of OVS is on the integration bridge; a subnet may have no gateway',
     version: null,
     meta: {},
   });
-  assert.deepEqual(vif.network.subnets[0]?.meta, { ipv6_address_mode: 'slaac' });
+  assert.deepEqual(vif.network.subnets[0].meta, { ipv6_address_mode: 'slaac' });
   assert.equal(devName(vif.id), 'tap0fd0776f-41');
 });
 
