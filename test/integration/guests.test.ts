@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,9 +18,12 @@ const CACHE = join(tmpdir(), 'slipway-guest-images');
 const SYSTEMD = ['bookworm', 'trixie'] as const;
 const ALL = [...SYSTEMD, 'tiny'] as const;
 const DEADLINE_MS = 60_000;
+const LXCFS = '/var/lib/lxcfs';
 let daemon: SlipwayDaemon;
+let lxcfs: ChildProcess | null = null;
 
 before(async () => {
+  lxcfs = await startLxcfs();
   daemon = await SlipwayDaemon.start();
   await daemon.furnish('rcguest0');
   await daemon.importImage(await buildTinyImage(daemon.dir), 'tiny');
@@ -44,7 +49,17 @@ before(async () => {
 
 after(async () => {
   await daemon.destroy();
+  if (lxcfs?.kill('SIGTERM') === true) await once(lxcfs, 'exit');
 });
+
+/** Null when it runs already, or is not installed. */
+async function startLxcfs(): Promise<ChildProcess | null> {
+  if (existsSync(`${LXCFS}/proc/meminfo`) || !existsSync('/usr/bin/lxcfs')) return null;
+  await mkdir(LXCFS, { recursive: true });
+  const child = spawn('/usr/bin/lxcfs', ['-f', LXCFS], { stdio: 'ignore' });
+  await until('lxcfs is mounted', () => Promise.resolve(existsSync(`${LXCFS}/proc/meminfo`) ? true : null));
+  return child;
+}
 
 /** Asks until the answer is there, or for a minute. */
 async function until<T>(what: string, ask: () => Promise<T | null>): Promise<T> {
@@ -124,7 +139,7 @@ for (const name of ALL) {
     assert.ok((await address(name, 'inet')).startsWith(`${prefix}.`));
     assert.match(await address(name, 'inet6'), /^fd42:/);
     assert.equal((await exec(name, 'nproc')).out, '1\n');
-    if (existsSync('/var/lib/lxcfs/proc/meminfo')) {
+    if (existsSync(`${LXCFS}/proc/meminfo`)) {
       const meminfo = (await exec(name, 'cat', '/proc/meminfo')).out;
       assert.equal(/^MemTotal: +(\d+) kB$/m.exec(meminfo)?.[1], String(256 * 1024));
       assert.ok(Number((await exec(name, 'cat', '/proc/uptime')).out.split(' ')[0]) < 600);

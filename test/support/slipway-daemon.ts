@@ -218,7 +218,8 @@ export class SlipwayDaemon {
         await this.request('PUT', `${path}/state${suffix}`, { action: 'stop', force: true }).then((a) =>
           a.type === 'async' ? this.request('GET', `${a.operation}/wait`) : a,
         );
-        await this.done('DELETE', url);
+        // An ephemeral one has gone with its stop.
+        if ((await this.request('GET', url)).type !== 'error') await this.done('DELETE', url);
       }
       await this.done('PUT', '/1.0/profiles/default', { devices: {} });
       for (const network of (await this.done('GET', '/1.0/networks?recursion=1')) as {
