@@ -2,6 +2,7 @@
  * What `slipway compute` reads of nova.conf: Nova's own sections, names and
  * defaults, so that one file serves both. What is not Nova's is in [slipway].
  */
+import { CLOUD_OPTIONS } from './cloud.ts';
 import { MESSAGING_OPTIONS } from './messaging.ts';
 import {
   booleanOption,
@@ -180,6 +181,7 @@ const WORK = {
 export const COMPUTE_OPTIONS = {
   DEFAULT: { ...HOST, ...RPC, ...RESOURCES, ...WORK },
   ...MESSAGING_OPTIONS,
+  ...CLOUD_OPTIONS,
   upgrade_levels: {
     compute: textOption({ fallback: '', help: 'Read for the log only: every 6.x is accepted.' }),
   },

@@ -63,7 +63,8 @@ export class KeptChannel {
     this.stopping.abort();
     this.current.finish(new Fault('unavailable', 'the channel to the message broker is closed'));
     if (open !== null) await quietly(open.channel.close());
-    await this.running;
+    // A peer that is dead never confirms the end; its socket goes with the next heartbeat.
+    if (this.running !== null) await quietly(this.running);
   }
 
   private async keep(): Promise<void> {

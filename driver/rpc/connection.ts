@@ -62,7 +62,8 @@ export class BrokerConnection {
     this.stopping.abort();
     this.current.finish(new Fault('unavailable', 'the connection to the message broker is closed'));
     if (model !== null) await quietly(model.close());
-    await this.running;
+    // A peer that is dead never confirms the end; its socket goes with the next heartbeat.
+    if (this.running !== null) await quietly(this.running);
   }
 
   private async keep(): Promise<void> {
