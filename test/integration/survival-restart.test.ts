@@ -135,9 +135,9 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
     await launch('was-stopped');
     await setState('always', 'stop');
     await setState('was-stopped', 'stop');
+    const inits = await Promise.all(['ran', 'high', 'never'].map(async (name) => (await state(name)).pid));
     await daemon.kill();
-    for (const name of ['ran', 'high', 'never'])
-      for (const pid of pids('payload', name)) process.kill(pid, 'SIGKILL');
+    for (const pid of inits) process.kill(pid, 'SIGKILL');
     await until('the end of all containers', async () => Promise.resolve(cgroups(PREFIX).length === 0));
     await writeFile(join(daemon.state, 'boot_id'), 'of another boot');
     await daemon.restart();
