@@ -1,7 +1,6 @@
 /** What is sent to conductor is what a real compute service sent. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Calls } from '../../../../driver/nova/conductor.ts';
 import { Conductor } from '../../../../driver/nova/conductor.ts';
 import { adminContext, elevated } from '../../../../driver/nova/context.ts';
 import {
@@ -21,48 +20,11 @@ import {
 } from '../../../../driver/nova/instances.ts';
 import { manifestOf } from '../../../../driver/nova/object-versions.ts';
 import { NovaObject } from '../../../../driver/nova/versioned-object.ts';
-import type { Outgoing } from '../../../../driver/rpc/envelope.ts';
 import { readFailure } from '../../../../driver/rpc/failures.ts';
-import { isRecord, type Json } from '../../../../driver/rpc/json.ts';
+import { isRecord } from '../../../../driver/rpc/json.ts';
 import { novaError } from '../../../../driver/rpc/nova-error.ts';
-import { recorded, recordedRequest, recordings } from '../../../support/recorded-messages.ts';
-
-/** A conductor that gives prepared answers, in order, and keeps what it was asked. */
-class FakeCalls implements Calls {
-  readonly asked: Outgoing[] = [];
-  private readonly answers: unknown[];
-
-  constructor(...answers: readonly unknown[]) {
-    this.answers = [...answers];
-  }
-
-  call(_target: unknown, request: Outgoing): Promise<unknown> {
-    // As on the wire: what is sent is a copy.
-    this.asked.push(structuredClone({ ...request, args: wire(request.args) }));
-    const answer = this.answers.shift() ?? null;
-    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
-  }
-
-  cast(target: unknown, request: Outgoing): Promise<void> {
-    return this.call(target, request).then(() => undefined);
-  }
-
-  get args(): readonly Json[] {
-    return this.asked.map((each) => ({ ...each.args }));
-  }
-}
-
-function wire(value: unknown): Json {
-  const read: unknown = JSON.parse(JSON.stringify(value));
-  assert.ok(isRecord(read));
-  return read;
-}
-
-function argsOf(name: string, method: string, objmethod?: string): Json {
-  const { args } = recordedRequest(name, method, objmethod).message;
-  assert.ok(isRecord(args));
-  return args;
-}
+import { FakeCalls, sentArgs as argsOf } from '../../../support/fake-conductor.ts';
+import { recorded, recordings } from '../../../support/recorded-messages.ts';
 
 const context = adminContext();
 
