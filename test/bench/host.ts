@@ -1,11 +1,12 @@
 /** A container host under test: this program or its peer, with the same image, pool and bridge. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Client, dig } from './client.ts';
 import { childrenOf, parentOf } from './processes.ts';
 
@@ -75,7 +76,9 @@ export class Host {
   async furnish(driver: string): Promise<void> {
     const config = driver === 'btrfs' ? { size: '20GiB' } : {};
     await this.client.done('POST', '/1.0/storage-pools', { name: 'default', driver, config });
-    await this.client.done('POST', '/1.0/networks', { name: this.bridge, type: 'bridge' });
+    // LXD finds no subnet by itself on a machine without a default route.
+    const addresses = this.name === 'lxd' ? { 'ipv4.address': '10.213.77.1/24', 'ipv6.address': 'none' } : {};
+    await this.client.done('POST', '/1.0/networks', { name: this.bridge, type: 'bridge', config: addresses });
     await this.client.done('PUT', '/1.0/profiles/default', {
       devices: {
         root: { type: 'disk', path: '/', pool: 'default' },
@@ -170,6 +173,13 @@ export async function lxdHost(dir: string): Promise<Host> {
   });
 }
 
+/** Removes the scratch folder, and what LXD may have left mounted in it. */
 export async function removeTree(dir: string): Promise<void> {
+  const mounts = (await readFile('/proc/self/mounts', 'utf8'))
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '');
+  for (const mount of mounts.filter((path) => path.startsWith(`${dir}/`)).reverse()) {
+    await promisify(execFile)('umount', [mount]);
+  }
   await rm(dir, { recursive: true, force: true });
 }

@@ -157,6 +157,7 @@ async function main(): Promise<void> {
     await measure(dir, options, ledger);
   } catch (err) {
     // What was measured until then is still worth a look.
+    say(String(err));
     failure = err;
   }
   await removeTree(dir);
