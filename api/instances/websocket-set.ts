@@ -49,19 +49,19 @@ export class WebSocketSet {
 
   /** Resolves when all of these are connected. Fault timeout when they are not in time; null waits for ever. */
   async complete(names: readonly string[], timeoutMs: number | null, signal: AbortSignal): Promise<void> {
-    let isLate = false;
+    const late = new AbortController();
     // A timer of our own: Node 20 may collect an AbortSignal.timeout() that only AbortSignal.any() knows, and never fire it.
     const timer =
       timeoutMs === null
         ? undefined
         : setTimeout(() => {
-            isLate = true;
+            late.abort();
             this.wakeAll();
           }, timeoutMs);
     try {
       while (!names.every((name) => this.sockets.has(name))) {
         if (signal.aborted) throw signal.reason;
-        if (isLate) throw new Fault('timeout', 'timed out waiting for websockets');
+        if (late.signal.aborted) throw new Fault('timeout', 'timed out waiting for websockets');
         await this.nextConnection(signal);
       }
     } finally {

@@ -129,14 +129,22 @@ async function carries(line: AptSource, signal: AbortSignal | undefined): Promis
   if (!/^https?:/.test(base)) return true;
   for (const name of ['InRelease', 'Release']) {
     // Through apt's own proxy settings a mirror may answer that is out of reach here: curl-less HEAD is only a hint then.
-    const limit = AbortSignal.timeout(20_000);
+    // Not AbortSignal.timeout(): Node 20 may collect one that only AbortSignal.any() knows, and never fire it.
+    const limit = new AbortController();
+    const timer = setTimeout(() => {
+      limit.abort();
+    }, 20_000);
     const answer = await fetch(`${base}/${name}`, {
       method: 'HEAD',
-      signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
-    }).catch((err: unknown) => {
-      signal?.throwIfAborted();
-      return err;
-    });
+      signal: signal === undefined ? limit.signal : AbortSignal.any([signal, limit.signal]),
+    })
+      .catch((err: unknown) => {
+        signal?.throwIfAborted();
+        return err;
+      })
+      .finally(() => {
+        clearTimeout(timer);
+      });
     if (!(answer instanceof Response)) return true;
     if (answer.ok) return true;
   }
