@@ -117,6 +117,13 @@ async function readText(path: string): Promise<string> {
   }
 }
 
+/** Where all hierarchies of cgroups are mounted, those without a controller among them. */
+export async function cgroupMounts(): Promise<string[]> {
+  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  const mounts = lines.filter((line) => / - cgroup2? /.test(line)).map((line) => line.split(' ')[4] ?? '');
+  return [...new Set(mounts)];
+}
+
 /** Names below a directory of cgroups, [] when it is not there. */
 export async function cgroupChildren(path: string): Promise<string[]> {
   try {

@@ -94,7 +94,7 @@ async function recoverOne(
   }
   const ran = row.phase === 'starting' || row.config['volatile.last_state.power'] === 'RUNNING';
   const reboot = ran ? (await tidyUp(parts, row.id)).reboot : false;
-  if (ran) await removeCgroups(parts.host, row.project, row.name);
+  if (ran) await removeCgroups(row.project, row.name);
   if (row.ephemeral && ran && !reboot) {
     await parts.deleteEphemeral(row.id);
     return false;

@@ -97,7 +97,7 @@ export class LxcRuntime implements Runtime {
 
   async forget(row: InstanceRow): Promise<void> {
     await this.parts.closeFiles(row.id);
-    await removeCgroups(this.parts.host, row.project, row.name);
+    await removeCgroups(row.project, row.name);
     await forgetHostFiles(this.parts, row);
   }
 

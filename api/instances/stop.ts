@@ -11,7 +11,7 @@ import { Fault } from '../../process/fault.ts';
 import { faultPoint } from '../../process/fault-points.ts';
 import { containerName } from '../paths.ts';
 import { unfreezeInstance } from './freeze.ts';
-import { cgroupChildren } from './host.ts';
+import { cgroupChildren, cgroupMounts } from './host.ts';
 import type { HostFacts } from './host.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
@@ -73,7 +73,7 @@ async function kill(parts: RuntimeParts, id: string, running: Running): Promise<
   if (await within(running.gone, KILL_DEADLINE_MS)) {
     // What a monitor does last, this one could not do.
     const row = parts.store.byId(id);
-    await removeCgroups(parts.host, row.project, row.name);
+    await removeCgroups(row.project, row.name);
     return;
   }
   throw new Fault(
@@ -233,9 +233,8 @@ export async function firstProcess(cgroup: string): Promise<number> {
 }
 
 /** Removes empty cgroups that a killed monitor left behind. Busy ones stay. */
-export async function removeCgroups(host: HostFacts, project: string, name: string): Promise<void> {
-  const mounts = [...new Set([...Object.values(host.v1), ...(host.unified === null ? [] : [host.unified])])];
-  for (const mount of mounts) {
+export async function removeCgroups(project: string, name: string): Promise<void> {
+  for (const mount of await cgroupMounts()) {
     for (const kind of ['payload', 'monitor']) {
       await removeTree(join(mount, `lxc.${kind}.${containerName(project, name)}`));
     }

@@ -25,7 +25,7 @@ import { DirPool } from './dir.ts';
 import { Layout, isMissing, isThere, makeDir } from './layout.ts';
 import { OverlayPool } from './overlay.ts';
 import { driverName } from './pool-config.ts';
-import type { RootVolume } from './types.ts';
+import type { RootVolume, StoredImage } from './types.ts';
 import type { DriverParts, VolumePool } from './volume-pool.ts';
 
 export interface BringUpParts {
@@ -38,6 +38,8 @@ export interface BringUpParts {
   readonly stop: AbortSignal;
   /** Configuration of a pool as it is now. */
   readonly configOf: (pool: string) => StringMap;
+  /** An image of this server; null when there is none. */
+  readonly knownImage: (fingerprint: string) => StoredImage | null;
 }
 
 const OURS = ['containers', 'containers-snapshots', 'custom', 'custom-snapshots', 'images'];
@@ -172,6 +174,7 @@ export async function bringUp(parts: BringUpParts, row: PoolRow): Promise<Volume
     log: parts.log.with({ pool: row.name }),
     config: () => parts.configOf(row.name),
     initPid: parts.initPid,
+    knownImage: parts.knownImage,
     hasIdmappedMounts: await checkIdmap(parts, row.name, root),
     stop: parts.stop,
   };

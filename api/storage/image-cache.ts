@@ -82,7 +82,7 @@ export class ImageCache {
     const { fingerprint } = image;
     this.count(fingerprint, 1);
     try {
-      if (!this.ready.has(fingerprint))
+      if (!this.ready.has(fingerprint) || !(await isThere(this.parts.layout.image(fingerprint))))
         await until(this.running.get(fingerprint) ?? this.begin(image), signal);
     } catch (err) {
       this.count(fingerprint, -1);

@@ -57,13 +57,9 @@ export class OverlayPool extends TreePool {
     this.assertMap(idmap);
     const { root, lower, layer } = this.layout.mounts;
     const { steps: first, data } = await this.dataSteps(volume);
-    const base = this.layout.image(await this.baseOf(volume));
-    if (!(await isThere(base))) {
-      throw new Fault(
-        'unavailable',
-        `the image below ${volume.instance} is not unpacked (${base} is missing); try again`,
-      );
-    }
+    const fingerprint = await this.baseOf(volume);
+    const base = this.layout.image(fingerprint);
+    if (!(await isThere(base))) await this.unpackAgain(volume, fingerprint);
     return [
       ...first,
       steps.cloneIdmap(join(base, 'rootfs'), lower),
@@ -145,6 +141,20 @@ export class OverlayPool extends TreePool {
     } finally {
       held.release();
     }
+  }
+
+  /** Somebody removed what a volume stands on: it is in the image's file still. */
+  private async unpackAgain(volume: RootVolume, fingerprint: string): Promise<void> {
+    const image = this.parts.knownImage(fingerprint);
+    if (image === null) {
+      const path = this.layout.image(fingerprint);
+      throw new Fault(
+        'unavailable',
+        `the image below ${volume.instance} has vanished: ${path} is missing, and image ${fingerprint} is not on this server; import it again`,
+      );
+    }
+    this.parts.log.warn('an unpacked image has vanished and is unpacked again', { image: fingerprint });
+    (await this.cache.hold(image, this.parts.stop)).release();
   }
 
   private async baseOf(volume: RootVolume): Promise<string> {

@@ -28,7 +28,7 @@ import type { RootUse } from './root-file.ts';
 import type { Pool, PoolRecord, PoolSpace, Pools, RootVolume, StoredImage } from './types.ts';
 import type { VolumePool } from './volume-pool.ts';
 
-export interface PoolsParts extends Omit<BringUpParts, 'configOf'> {
+export interface PoolsParts extends Omit<BringUpParts, 'configOf' | 'knownImage'> {
   readonly database: Database;
   readonly events: Events;
   /** URLs of the instances and profiles that name a pool. */
@@ -104,6 +104,8 @@ class PoolSet implements PoolAdmin {
   private readonly entries = new Map<string, Entry>();
   /** Making, changing and removing of one pool go one after the other. */
   private readonly lanes = new Lanes();
+  /** Every image of this server, for volumes whose unpacked image has vanished. */
+  private readonly images = new Map<string, StoredImage>();
   private driverInfo: Promise<DriverInfo[]> | null = null;
 
   constructor(parts: PoolsParts) {
@@ -211,16 +213,19 @@ class PoolSet implements PoolAdmin {
   }
 
   prepareAhead(image: StoredImage): void {
+    this.images.set(image.fingerprint, image);
     const likely = this.entries.get(this.entries.size === 1 ? (this.names()[0] ?? '') : 'default');
     if (likely?.pool) this.prepareIn(likely.pool, image);
   }
 
   async forgetImage(fingerprint: string): Promise<void> {
+    this.images.delete(fingerprint);
     for (const { pool } of this.entries.values()) await pool?.forgetImage(fingerprint);
   }
 
   async keepImages(known: readonly StoredImage[]): Promise<void> {
-    const images = new Map(known.map((image) => [image.fingerprint, image]));
+    const { images } = this;
+    for (const image of known) images.set(image.fingerprint, image);
     for (const { pool } of this.entries.values()) {
       for (const fingerprint of (await pool?.images()) ?? []) {
         if (!images.has(fingerprint)) await pool?.forgetImage(fingerprint);
@@ -326,7 +331,11 @@ class PoolSet implements PoolAdmin {
   }
 
   private upParts(): BringUpParts {
-    return { ...this.parts, configOf: (name) => this.entries.get(name)?.row.config ?? {} };
+    return {
+      ...this.parts,
+      configOf: (name) => this.entries.get(name)?.row.config ?? {},
+      knownImage: (fingerprint) => this.images.get(fingerprint) ?? null,
+    };
   }
 
   private tell(

@@ -26,6 +26,8 @@ export interface DriverParts {
   readonly initPid: (volume: RootVolume) => number;
   /** False when the file system cannot show a tree with other owners; then only privileged guests work. */
   readonly hasIdmappedMounts: boolean;
+  /** An image of this server; null when there is none. */
+  readonly knownImage: (fingerprint: string) => StoredImage | null;
   /** Fires when the daemon stops. */
   readonly stop: AbortSignal;
 }

@@ -79,7 +79,10 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
   function pids(kind: 'payload' | 'monitor', name: string): number[] {
     const groups = cgroups(`${PREFIX}${name}$`).filter((path) => path.includes(`lxc.${kind}.`));
     const all = groups.flatMap((path) => readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n'));
-    return [...new Set(all.filter((pid) => pid !== '').map(Number))];
+    const found = [...new Set(all.filter((pid) => pid !== '').map(Number))];
+    // 0 would be this process and all beside it.
+    assert.ok(found.length > 0, `${kind} of ${name}`);
+    return found;
   }
 
   test('twenty containers run on over a kill of the daemon, with their processes and network', async () => {
