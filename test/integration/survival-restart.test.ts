@@ -22,6 +22,15 @@ interface State {
   >;
 }
 
+/** Gone, or dead and not yet noticed by the host's init. */
+function hasEnded(pid: number): boolean {
+  try {
+    return / Z /.test(readFileSync(`/proc/${String(pid)}/stat`, 'latin1'));
+  } catch {
+    return true;
+  }
+}
+
 describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
   let daemon: SlipwayDaemon;
   let scratch: string;
@@ -209,7 +218,7 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
     await setState('hangs', 'stop');
     assert.equal((await state('hangs')).status, 'Stopped');
     assert.deepEqual(cgroups(`${PREFIX}hangs`), []);
-    assert.throws(() => process.kill(monitor, 0), 'the monitor has ended');
+    assert.ok(hasEnded(monitor), 'the monitor has ended');
     await setState('hangs', 'start');
     assert.equal(await run('hangs', 'true'), 0);
     await deleteAll();
@@ -229,7 +238,7 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
     const terminal = new WebSocket(`ws+unix://${daemon.socket}:${exec.operation}/websocket?secret=${secret}`);
     await new Promise((resolve) => terminal.once('open', resolve));
     // A clean stop that the guest never answers.
-    assert.equal(await run('stays', 'sh', '-c', 'kill -STOP 1; true'), 0);
+    process.kill(pid, 'SIGSTOP');
     const stopping = await daemon.request('PUT', `${url('stays')}/state`, { action: 'stop', timeout: -1 });
     assert.equal(stopping.type, 'async');
     const asked = performance.now();
@@ -249,7 +258,7 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
     await launch('power');
     const { pid } = await state('power');
     await daemon.kill('SIGPWR');
-    assert.throws(() => process.kill(pid, 0), 'the guest has ended');
+    assert.ok(hasEnded(pid), 'the guest has ended');
     assert.deepEqual(cgroups(`${PREFIX}power`), []);
     await writeFile(join(daemon.state, 'boot_id'), 'of another boot');
     await daemon.restart();
