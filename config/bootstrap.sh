@@ -30,9 +30,10 @@ readonly APT_WAIT_SECONDS=900
 # Jobs that must not outlive this script.
 job=
 beside=
+watcher=
 end_jobs() {
 	local pid
-	for pid in $job $beside; do kill_tree "$pid"; done
+	for pid in $job $beside $watcher; do kill_tree "$pid"; done
 }
 
 # A job of a script does not hear Ctrl-C, and its children do not hear of its end.
@@ -63,17 +64,22 @@ alive() {
 	done
 }
 
+end_watcher() {
+	kill "$watcher" 2>/dev/null || true
+	watcher=
+}
+
 # shown TEXT LOG PID STARTED: waits for a job, and tells how it ended.
 shown() {
-	local text=$1 output=$2 pid=$3 began=$4 watcher
+	local text=$1 output=$2 pid=$3 began=$4
 	alive "$began" "$output" &
 	watcher=$!
 	disown "$watcher"
 	if wait "$pid"; then
-		kill "$watcher"
+		end_watcher
 		say "   done in $(since "$began") s"
 	else
-		kill "$watcher"
+		end_watcher
 		say "   failed after $(since "$began") s; the last lines of $PWD/$output:"
 		tail -n 30 "$output" | sed 's/^/   | /'
 		die "could not finish: $text"
