@@ -317,10 +317,10 @@ function checkTogether(device: StringMap, nictype: string): void {
   if ((type === 'unix-char' || type === 'unix-block') && !has('source') && !has('path')) {
     throw new Fault('bad_request', 'the device needs a "source" or a "path"');
   }
-  if (type === 'nic') checkNic(device, nictype, has);
+  if (type === 'nic') checkNic(nictype, has);
 }
 
-function checkNic(device: StringMap, nictype: string, has: (key: string) => boolean): void {
+function checkNic(nictype: string, has: (key: string) => boolean): void {
   if (has('network')) {
     for (const key of ['nictype', 'parent']) {
       if (has(key))
@@ -335,7 +335,10 @@ function checkNic(device: StringMap, nictype: string, has: (key: string) => bool
       '"limits.max" sets both directions; leave "limits.ingress" and "limits.egress" away',
     );
   }
-  if (device['type'] === 'nic' && has('gvrp') && parseBool(device['gvrp']) && !has('vlan')) {
-    throw new Fault('bad_request', '"gvrp" needs a "vlan"');
+  if ((nictype === 'physical' || nictype === 'macvlan') && (has('vlan') || has('gvrp'))) {
+    throw new Fault(
+      'bad_request',
+      `"vlan" is not supported on a ${nictype} nic; make the VLAN interface on the host and name it as "parent"`,
+    );
   }
 }
