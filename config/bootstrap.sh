@@ -38,8 +38,12 @@ end_jobs() {
 
 # A job of a script does not hear Ctrl-C, and its children do not hear of its end.
 kill_tree() {
-	local child
-	for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do kill_tree "$child"; done
+	local file child children
+	for file in "/proc/$1/task/"*/children; do
+		children=()
+		{ read -ra children <"$file"; } 2>/dev/null || true
+		for child in "${children[@]}"; do kill_tree "$child"; done
+	done
 	kill "$1" 2>/dev/null || true
 }
 
