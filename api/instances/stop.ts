@@ -108,6 +108,8 @@ async function shutDown(
   if (!parts.native.signalProcess(running.initPid, halt)) {
     if (await within(running.gone, KILL_DEADLINE_MS)) return;
   }
+  // A listener that comes too late is never called.
+  signal.throwIfAborted();
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => {
       reject(signal.reason as Error); // an aborted piece of work throws the signal's reason

@@ -58,8 +58,10 @@ test(
           await Promise.all(Array.from({ length: AT_ONCE }, (_, k) => live(`${PREFIX}${String(i + k)}`)));
         }
       };
+      // With these the image is unpacked.
+      await many(0, 4);
       const clean = footprint(owned);
-      await many(0, 40);
+      await many(4, 36);
       await expectFootprint(owned, clean, 'after the first lives');
       const first = useOf(daemon);
       await many(40, CYCLES - 40);
