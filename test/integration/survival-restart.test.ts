@@ -241,13 +241,11 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
     process.kill(pid, 'SIGSTOP');
     const stopping = await daemon.request('PUT', `${url('stays')}/state`, { action: 'stop', timeout: -1 });
     assert.equal(stopping.type, 'async');
-    const asked = performance.now();
     await daemon.kill('SIGTERM');
-    const tookMs = performance.now() - asked;
     events.terminate();
     terminal.terminate();
-    // Its own deadline for what does not end is ten seconds: nothing here may need it.
-    assert.ok(tookMs < 8_000, `${String(tookMs)} ms`);
+    // What does not end is cut off after a deadline: nothing here may need it.
+    assert.doesNotMatch(await daemon.log(), /operations were cut off/);
     process.kill(pid, 0);
     await daemon.restart();
     assert.equal((await state('stays')).pid, pid);
