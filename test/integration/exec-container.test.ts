@@ -109,7 +109,8 @@ test('exit codes, signals and the death of the client', async () => {
   signalled.control.send('{"command":"signal","signal":15}');
   await signalled.operation.finished;
   assert.equal(outcomeOf(signalled.operation).return, 143);
-  const orphan = await run(['sleep', '1000']);
+  const orphan = await run(['sh', '-c', 'echo ready; exec sleep 1000']);
+  await orphan.one.until((socket) => socket.text === 'ready\n');
   orphan.control.socket.terminate();
   await orphan.operation.finished;
   assert.equal(outcomeOf(orphan.operation).return, 137);
