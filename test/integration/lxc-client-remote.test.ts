@@ -117,7 +117,7 @@ test('operations are listed, shown and cancelled', { skip: SKIP }, async () => {
   await lxc.ok('config', 'trust', 'add', '--name', 'later');
   const line = (await lxc.ok('operation', 'list', '-f', 'csv'))
     .split('\n')
-    .find((one) => one.includes(',TOKEN,'));
+    .find((one) => one.includes(',TOKEN,') && /running/i.test(one));
   const id = line?.split(',')[0] ?? '';
   assert.match(await lxc.ok('operation', 'show', id), /^class: token$/m);
   await lxc.ok('operation', 'delete', id);

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { hashTrustPassword } from '../../api/certificates/trust-password.ts';
 import { startServer, type TestServer } from '../support/http-server.ts';
 
 const CLIENT = '/usr/bin/lxc';
@@ -44,29 +43,6 @@ clientTest('the client shows the server and changes its configuration', async ()
   assert.equal((await lxc('config', 'get', 'user.note')).trim(), 'two words');
   await lxc('config', 'unset', 'user.note');
   assert.equal((await lxc('config', 'get', 'user.note')).trim(), '');
-});
-
-clientTest('the client joins over the network with the trust password', async () => {
-  await server.config.merge({ 'core.trust_password': await hashTrustPassword('sesame') });
-  const url = `https://127.0.0.1:${String(server.port)}`;
-  await assert.rejects(lxc('remote', 'add', 'wrong', url, '--accept-certificate', '--password', 'x'));
-  await lxc('remote', 'add', 'far', url, '--accept-certificate', '--password', 'sesame');
-  assert.match(await lxc('config', 'trust', 'list', 'far:'), /\| client \| 127\.0\.0\.1 +\|/);
-  const { fingerprint } = server.trust.list()[0] ?? { fingerprint: '' };
-  assert.match(await lxc('config', 'trust', 'show', fingerprint), /^restricted: false$/m);
-  await lxc('config', 'trust', 'remove', fingerprint);
-  await assert.rejects(lxc('config', 'trust', 'list', 'far:'));
-});
-
-clientTest('the client joins with a token, which is listed and gone after its use', async () => {
-  await lxc('config', 'trust', 'add', '--name', 'laptop', '--restricted', '--projects', 'p1');
-  const listed = await lxc('config', 'trust', 'list-tokens', '--format', 'csv');
-  const token = /^laptop,([A-Za-z0-9+/=]+),/m.exec(listed)?.[1];
-  assert.ok(token !== undefined, listed);
-  await lxc('remote', 'add', 'tokened', token);
-  const row = server.trust.list()[0];
-  assert.deepEqual([row?.name, row?.restricted, row?.projects], ['laptop', true, ['p1']]);
-  assert.equal((await lxc('config', 'trust', 'list-tokens', '--format', 'csv')).trim(), '');
 });
 
 clientTest('the client lists operations and is told that this is no cluster', async () => {
