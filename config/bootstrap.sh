@@ -33,7 +33,8 @@ beside=
 watcher=
 end_jobs() {
 	local pid
-	for pid in $job $beside $watcher; do kill_tree "$pid"; done
+	for pid in $job $beside; do kill_tree "$pid"; done
+	[ -z "$watcher" ] || end_watcher
 }
 
 # A job of a script does not hear Ctrl-C, and its children do not hear of its end.
@@ -68,8 +69,9 @@ alive() {
 	done
 }
 
+# KILL: whoever started us may have left TERM ignored, and the watcher has nothing to tidy.
 end_watcher() {
-	kill "$watcher" 2>/dev/null || true
+	kill -KILL "$watcher" 2>/dev/null || true
 	watcher=
 }
 
