@@ -209,6 +209,10 @@ export const COMPUTE_OPTIONS = {
       fallback: '/var/lib/slipway/unix.socket',
       help: 'Socket of the REST daemon of this host.',
     }),
+    storage_pool: textOption({
+      fallback: 'default',
+      help: 'Storage pool of the REST daemon that instances are kept in.',
+    }),
     service_version: integerOption({
       fallback: 0,
       min: 0,
