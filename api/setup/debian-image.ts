@@ -33,6 +33,10 @@ const WANTED = [
 ];
 /** A package of its own since Debian 12; part of systemd before. */
 const RESOLVED = 'systemd-resolved';
+const HOOKS = [
+  // Not in every release, so it is asked for by a hook that may fail.
+  `--customize-hook=chroot "$1" apt-get install -y --no-install-recommends ${RESOLVED} || true`,
+];
 
 const LEFT_OUT = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/info/*', '/usr/share/locale/*'];
 const KEPT = ['/usr/share/doc/*/copyright', '/usr/share/locale/locale.alias'];
@@ -82,14 +86,12 @@ export function imageAliases(os: OsRelease): string[] {
  * mmdebstrap's last words.
  */
 export async function buildDebianImage(dir: string, options: DebianImageOptions = {}): Promise<string> {
-  const { os, sources } = await readAptMirror();
-  const suite = options.suite ?? os.codename;
-  const lines = await reachable(sourcesFor(sources, os.codename, suite), suite, options.signal);
+  const suite = options.suite ?? (await readAptMirror()).os.codename;
   await mkdir(dir, { recursive: true });
   const work = await mkdtemp(join(dir, 'build-'));
   try {
     const root = join(work, 'rootfs');
-    await makeTree(root, suite, lines, options);
+    await makeDebianTree(root, { ...options, suite, include: WANTED, hooks: HOOKS });
     options.onDetail?.('configuring');
     await configure(root);
     const about = parseOsRelease(await readFile(join(root, 'etc/os-release'), 'utf8'));
@@ -151,20 +153,30 @@ async function carries(line: AptSource, signal: AbortSignal | undefined): Promis
   return false;
 }
 
-async function makeTree(
-  root: string,
-  suite: string,
-  lines: readonly AptSource[],
-  options: DebianImageOptions,
-): Promise<void> {
+export interface TreeOptions extends DebianImageOptions {
+  readonly suite: string;
+  /** Packages beside those apt itself needs. */
+  readonly include: readonly string[];
+  /** Further arguments of mmdebstrap. */
+  readonly hooks?: readonly string[];
+}
+
+/**
+ * A root file system of a release from this machine's mirror at `root`, which
+ * must not be there. Fault unavailable when the mirror has no such release,
+ * tool_failed with mmdebstrap's last words.
+ */
+export async function makeDebianTree(root: string, options: TreeOptions): Promise<void> {
+  const { suite, include, hooks = [] } = options;
+  const { os, sources } = await readAptMirror();
+  const lines = await reachable(sourcesFor(sources, os.codename, suite), suite, options.signal);
   const args = [
     'mmdebstrap',
     '--mode=root',
     '--variant=apt',
     '--format=directory',
-    `--include=${WANTED.join(',')}`,
-    // Not in every release, so it is asked for by a hook that may fail.
-    `--customize-hook=chroot "$1" apt-get install -y --no-install-recommends ${RESOLVED} || true`,
+    `--include=${include.join(',')}`,
+    ...hooks,
     '--dpkgopt=force-unsafe-io',
     ...LEFT_OUT.map((path) => `--dpkgopt=path-exclude=${path}`),
     ...KEPT.map((path) => `--dpkgopt=path-include=${path}`),
@@ -193,7 +205,7 @@ async function aptOptions(): Promise<string[]> {
  * case that it fails. It has process ids of its own, so that all its children
  * end with it when the work is given up.
  */
-async function runShown(argv: readonly string[], options: DebianImageOptions): Promise<void> {
+export async function runShown(argv: readonly string[], options: DebianImageOptions): Promise<void> {
   const environment = Object.entries(programEnvironment()).filter(([key]) =>
     /^(https?|ftp|no)_proxy$/i.test(key),
   );
