@@ -38,7 +38,7 @@ export function instanceBody(
     root: { type: 'disk', path: '/', pool: options.pool, ...limits.root },
   };
   for (const [index, vif] of vifs.entries())
-    devices[nicDevice(vif)] = nicConfig(vif, `eth${String(index)}`, limits.nic);
+    devices[nicDevice(vif)] = nicConfig(vif, instance.uuid, `eth${String(index)}`, limits.nic);
   return {
     name: options.name,
     type: 'container',
@@ -77,8 +77,16 @@ export function freeNicName(taken: readonly string[]): string {
   }
 }
 
-/** The nic device of a VIF. Fault conflict for ports that are bound to nothing or in a way containers cannot use. */
-export function nicConfig(vif: Vif, guestName: string, limits: DeviceConfig = {}): DeviceConfig {
+/**
+ * The nic device of a VIF; `instance` is the server's uuid. Fault conflict for
+ * ports that are bound to nothing or in a way containers cannot use.
+ */
+export function nicConfig(
+  vif: Vif,
+  instance: string,
+  guestName: string,
+  limits: DeviceConfig = {},
+): DeviceConfig {
   const { mtu } = vif.network.meta;
   const common = {
     type: 'nic',
@@ -102,7 +110,12 @@ export function nicConfig(vif: Vif, guestName: string, limits: DeviceConfig = {}
           `plug port ${vif.id}: the iptables_hybrid firewall is not supported; set firewall_driver = openvswitch`,
         );
       }
-      return { ...common, nictype: 'p2p' };
+      return {
+        ...common,
+        nictype: 'ovs',
+        parent: vif.network.bridge ?? 'br-int',
+        ...prefixed('ovs.external_ids.', ovsExternalIds(vif, instance)),
+      };
     case 'tap':
       return { ...common, nictype: 'p2p' };
     case 'bridge':
@@ -110,6 +123,8 @@ export function nicConfig(vif: Vif, guestName: string, limits: DeviceConfig = {}
         ...common,
         nictype: 'bridged',
         parent: vif.network.bridge ?? `brq${vif.network.id}`.slice(0, 14),
+        // Neutron's agent makes it only when it sees the port.
+        'parent.create': 'true',
       };
     case 'unbound':
     case 'binding_failed':
@@ -130,4 +145,8 @@ export function ovsExternalIds(vif: Vif, instance: string): Record<string, strin
     'attached-mac': vif.address,
     'vm-uuid': instance,
   };
+}
+
+function prefixed(prefix: string, values: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [`${prefix}${key}`, value]));
 }

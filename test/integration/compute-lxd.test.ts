@@ -53,7 +53,7 @@ test('a server lives from its image to its end', { timeout: 120_000 }, async () 
   assert.equal(first.fingerprint, second.fingerprint);
   assert.equal(downloads, 1);
 
-  const vifs = readNetworkInfo(JSON.stringify([novaVif()]));
+  const vifs = readNetworkInfo(JSON.stringify([novaVif({ type: 'tap' })]));
   await client.create(
     caller,
     instanceBody(instance, vifs, { name, fingerprint: first.fingerprint, pool: 'default', start: false }),

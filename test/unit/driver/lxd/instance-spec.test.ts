@@ -41,11 +41,16 @@ test('the body holds the limits of the flavor, isolated ids and the markers', ()
       root: { type: 'disk', path: '/', pool: 'default', size: '1GiB' },
       'tap0fd0776f-41': {
         type: 'nic',
-        nictype: 'p2p',
+        nictype: 'ovs',
+        parent: 'br-int',
         name: 'eth0',
         hwaddr: 'fa:16:3e:8c:52:49',
         host_name: 'tap0fd0776f-41',
         mtu: '1400',
+        'ovs.external_ids.iface-id': '0fd0776f-418c-4b7f-bd82-ccb54bb335f5',
+        'ovs.external_ids.iface-status': 'active',
+        'ovs.external_ids.attached-mac': 'fa:16:3e:8c:52:49',
+        'ovs.external_ids.vm-uuid': '135877f5-8316-4b41-9393-8113e5898d9f',
       },
     },
     source: { type: 'image', fingerprint: 'f' },
@@ -55,9 +60,10 @@ test('the body holds the limits of the flavor, isolated ids and the markers', ()
 
 test('a port of a bridge goes into that bridge', () => {
   const network = { ...novaVif().network, bridge: 'brqb1dc3dc4-f1' };
-  const nic = nicConfig(novaVif({ type: 'bridge', network }), 'eth1');
+  const nic = nicConfig(novaVif({ type: 'bridge', network }), 'u', 'eth1');
   assert.equal(nic['nictype'], 'bridged');
   assert.equal(nic['parent'], 'brqb1dc3dc4-f1');
+  assert.equal(nic['parent.create'], 'true');
 });
 
 test('ports that containers cannot use are refused', () => {
@@ -69,7 +75,7 @@ test('ports that containers cannot use are refused', () => {
     { details: { ovs_hybrid_plug: true } },
   ]) {
     assert.throws(
-      () => nicConfig(novaVif(given), 'eth0'),
+      () => nicConfig(novaVif(given), 'u', 'eth0'),
       (err) => isFault(err, 'conflict'),
     );
   }
