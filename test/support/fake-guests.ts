@@ -6,7 +6,13 @@ import {
   type Guest,
   type Guests,
 } from '../../driver/compute/host.ts';
-import type { PowerState, RebootOptions, RescueRequest, SpawnRequest } from '../../driver/compute/host.ts';
+import type {
+  ConsoleAddress,
+  PowerState,
+  RebootOptions,
+  RescueRequest,
+  SpawnRequest,
+} from '../../driver/compute/host.ts';
 import type { NetworkInfo, Vif } from '../../driver/cloud/vif.ts';
 import type { Caller } from '../../driver/lxd/client.ts';
 import type { NovaInstance } from '../../driver/lxd/nova-instance.ts';
@@ -130,6 +136,16 @@ export class FakeGuests implements Guests {
     await this.enter('consoleLog', uuid, 'consoleLog');
     this.here(uuid);
     return Buffer.from(this.consoleText);
+  }
+
+  async serialConsole(_caller: Caller, uuid: string): Promise<ConsoleAddress> {
+    await this.enter('serialConsole', uuid, 'serialConsole');
+    this.here(uuid);
+    return { host: '127.0.0.1', port: 10_000 };
+  }
+
+  async close(): Promise<void> {
+    await this.enter('close', '', 'close');
   }
 
   async setPassword(_caller: Caller, uuid: string, password: string): Promise<void> {
