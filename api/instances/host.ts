@@ -9,6 +9,7 @@ import type { CgroupLayout } from '../metrics/cgroup.ts';
 import { readCgroupLayout } from '../metrics/cgroup.ts';
 import type { HostRange } from '../idmap/idmap.ts';
 import { hostRange } from '../idmap/idmap.ts';
+import { LXCFS_FOLDER } from '../lxcfs.ts';
 
 export interface HostFacts extends CgroupLayout {
   readonly swapAccounting: boolean;
@@ -16,8 +17,6 @@ export interface HostFacts extends CgroupLayout {
   readonly cpuCount: number;
   /** liblxc's word for the machine, such as `x86_64`. */
   readonly architecture: string;
-  /** Files of lxcfs that exist, as `proc/meminfo`; empty when it does not run. */
-  readonly lxcfs: readonly string[];
   readonly lxcfsPath: string;
   readonly appArmor: boolean;
   /** Optional paths of the host that guests see when they exist, without the leading slash. */
@@ -40,18 +39,6 @@ const EXTRA_PATHS = [
   'sys/kernel/tracing',
 ];
 
-const LXCFS_FILES = [
-  'proc/cpuinfo',
-  'proc/diskstats',
-  'proc/loadavg',
-  'proc/meminfo',
-  'proc/slabinfo',
-  'proc/stat',
-  'proc/swaps',
-  'proc/uptime',
-  'sys/devices/system/cpu',
-];
-
 const ARCHITECTURES: Readonly<Record<string, string>> = {
   x64: 'x86_64',
   arm64: 'aarch64',
@@ -69,15 +56,13 @@ export function hostArchitecture(): string {
 export async function readHostFacts(): Promise<HostFacts> {
   const layout = readCgroupLayout();
   const memory = layout.v1['memory'];
-  const lxcfsPath = '/var/lib/lxcfs';
   return {
     ...layout,
     swapAccounting: memory === undefined || (await exists(join(memory, 'memory.memsw.limit_in_bytes'))),
     memoryBytes: totalmem(),
     cpuCount: cpus().length,
     architecture: hostArchitecture(),
-    lxcfs: await existing(lxcfsPath, LXCFS_FILES),
-    lxcfsPath,
+    lxcfsPath: LXCFS_FOLDER,
     appArmor:
       (await readText('/sys/module/apparmor/parameters/enabled')).startsWith('Y') &&
       (await exists('/sys/kernel/security/apparmor')),
@@ -85,12 +70,6 @@ export async function readHostFacts(): Promise<HostFacts> {
     idRange: hostRange(await readText('/etc/subuid'), await readText('/etc/subgid')),
     bootId: (await readText('/proc/sys/kernel/random/boot_id')).trim(),
   };
-}
-
-/** lxcfs may be started after the daemon: asked again before each start, two cheap stats. */
-export async function lxcfsFiles(lxcfsPath: string, known: readonly string[]): Promise<readonly string[]> {
-  if (!(await exists(join(lxcfsPath, 'proc/meminfo')))) return [];
-  return known.length > 0 ? known : existing(lxcfsPath, LXCFS_FILES);
 }
 
 async function existing(root: string, names: readonly string[]): Promise<string[]> {

@@ -23,7 +23,7 @@ import { balanceCpus } from './cpu-balance.ts';
 import type { DevicePlan } from './disks.ts';
 import { planDevices } from './disks.ts';
 import { diskLimits } from './disk-limits.ts';
-import { lxcfsFiles } from './host.ts';
+import { lxcfsViews } from './lxcfs-views.ts';
 import { renderLxcConfig } from './lxc-config.ts';
 import { watchMonitor } from './monitors.ts';
 import type { NicPlan } from './nics.ts';
@@ -198,7 +198,7 @@ async function writeConfig(parts: RuntimeParts, expanded: Expanded, input: Confi
       guestSocketDir: wantsGuestApi ? parts.guestSocketDir : null,
       diskLimits: await diskLimits(parts, expanded),
       cpus: chosenCpus(parts, expanded),
-      lxcfs: await lxcfsFiles(parts.host.lxcfsPath, parts.host.lxcfs),
+      lxcfs: await lxcfsViews(parts, parts.host.lxcfsPath),
     },
     parts.host,
   );

@@ -9,12 +9,12 @@ import { DEFAULT_STATE } from '../../config/options/daemon.ts';
 import { findProgram } from '../../config/packages.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
 import { Fault } from '../../process/fault.ts';
+import { clearDeadLxcfs, LXCFS_FOLDER, lxcfsState } from '../lxcfs.ts';
 import { runTool } from '../tools.ts';
 import { RestClient } from './rest-client.ts';
 
 const ASK_EVERY_MS = 50;
 const START_MS = 60_000;
-const LXCFS_FOLDER = '/var/lib/lxcfs';
 const UNIT_FOLDERS = ['/etc/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system'];
 
 /** Asks again and again until the answer is not null. Fault timeout with `what` after `ms`. */
@@ -161,21 +161,27 @@ async function diedAtOnce(log: string): Promise<Fault> {
   );
 }
 
-export type LxcfsState = 'absent' | 'running' | 'started';
+export type LxcfsResult = 'absent' | 'running' | 'started' | 'replaced';
 
-/** Makes sure that lxcfs runs, where it is installed. */
-export async function ensureLxcfs(config: DaemonConfig, signal?: AbortSignal): Promise<LxcfsState> {
-  if (isLxcfsMounted()) return 'running';
+/** Makes sure that lxcfs runs, where it is installed; the mount of one that was killed is replaced. */
+export async function ensureLxcfs(
+  config: DaemonConfig,
+  signal?: AbortSignal,
+  folder = LXCFS_FOLDER,
+): Promise<LxcfsResult> {
+  if ((await lxcfsState(folder)) === 'running') return 'running';
+  const wasDead = await clearDeadLxcfs(folder);
   if (findProgram('lxcfs') === null || !existsSync('/dev/fuse')) return 'absent';
-  if (isSystemd()) await runTool('systemctl', ['start', 'lxcfs.service']);
+  if (isSystemd()) await runTool('systemctl', [wasDead ? 'restart' : 'start', 'lxcfs.service']);
   else {
-    await mkdir(LXCFS_FOLDER, { recursive: true });
-    const pid = await startBackground(['lxcfs', LXCFS_FOLDER], join(config.paths.log, 'lxcfs.log'));
+    await mkdir(folder, { recursive: true });
+    const pid = await startBackground(['lxcfs', folder], join(config.paths.log, 'lxcfs.log'));
     await mkdir(config.paths.run, { recursive: true });
     await writeFile(join(config.paths.run, 'lxcfs.pid'), `${String(pid)}\n`);
   }
-  await until('lxcfs is mounted', 10_000, () => (isLxcfsMounted() ? true : null), signal);
-  return 'started';
+  const served = async (): Promise<true | null> => ((await lxcfsState(folder)) === 'running' ? true : null);
+  await until('lxcfs is mounted', 10_000, served, signal);
+  return wasDead ? 'replaced' : 'started';
 }
 
 /**
@@ -194,13 +200,6 @@ export async function stopLxcfs(config: DaemonConfig): Promise<'not ours' | 'in 
   await until('lxcfs ends', 10_000, () => (isAlive(pid) ? null : true));
   await rm(file, { force: true });
   return 'stopped';
-}
-
-function isLxcfsMounted(): boolean {
-  return (
-    readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${LXCFS_FOLDER} `) &&
-    existsSync(`${LXCFS_FOLDER}/proc`)
-  );
 }
 
 function commandOf(pid: number): string {

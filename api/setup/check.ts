@@ -51,7 +51,7 @@ export async function checkHost(config: DaemonConfig, uses: readonly PackageUse[
     facts.checkNode(),
     ...checkPackages(uses),
     native.finding,
-    facts.checkLxcfs(),
+    await facts.checkLxcfs(),
     facts.checkKernel(),
     facts.checkNamespaces(),
     facts.checkCgroups(),

@@ -7,6 +7,7 @@ import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
 import { hostRange } from '../idmap/idmap.ts';
+import { LXCFS_FOLDER, lxcfsState } from '../lxcfs.ts';
 import { runTool } from '../tools.ts';
 
 /** missing: containers will not run. degraded: they will, with less. */
@@ -230,14 +231,20 @@ export function checkIpv6(): Finding {
   };
 }
 
-export function checkLxcfs(): Finding {
-  let rating = ok('mounted at /var/lib/lxcfs');
+export async function checkLxcfs(folder = LXCFS_FOLDER): Promise<Finding> {
+  const state = await lxcfsState(folder);
+  let rating = ok(`mounted at ${folder}`);
   if (!existsSync('/dev/fuse')) {
     rating = degraded(
       '/dev/fuse is not there',
       'load the module fuse; without it containers see the host in /proc',
     );
-  } else if (!existsSync('/var/lib/lxcfs/proc')) {
+  } else if (state === 'dead') {
+    rating = degraded(
+      `its process is gone, its mount at ${folder} is dead`,
+      `umount --lazy ${folder} and systemctl restart lxcfs, or let \`slipway up\` do both`,
+    );
+  } else if (state === 'absent') {
     rating = degraded('not running', 'systemctl start lxcfs, or let `slipway up` start it');
   }
   return { area: 'program', name: 'lxcfs is running', ...rating };

@@ -120,6 +120,7 @@ async function startServices(
       absent: 'not here: containers will see the host in /proc',
       running: 'running already',
       started: 'started; it was not running',
+      replaced: 'started anew; it had been killed, and its mount stayed',
     };
     report.result(texts[await background.ensureLxcfs(config, signal)]);
   });

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
+import { clearDeadLxcfs, LXCFS_FOLDER, lxcfsState } from '../../api/lxcfs.ts';
 import { buildDebianImage } from '../../api/setup/debian-image.ts';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
 import { SlipwayDaemon } from '../support/slipway-daemon.ts';
@@ -18,7 +19,6 @@ const CACHE = join(tmpdir(), 'slipway-guest-images');
 const SYSTEMD = ['bookworm', 'trixie'] as const;
 const ALL = [...SYSTEMD, 'tiny'] as const;
 const DEADLINE_MS = 60_000;
-const LXCFS = '/var/lib/lxcfs';
 let daemon: SlipwayDaemon;
 let lxcfs: ChildProcess | null = null;
 
@@ -48,16 +48,20 @@ before(async () => {
 });
 
 after(async () => {
-  await daemon.destroy();
-  if (lxcfs?.kill('SIGTERM') === true) await once(lxcfs, 'exit');
+  try {
+    await daemon.destroy();
+  } finally {
+    if (lxcfs?.kill('SIGTERM') === true) await once(lxcfs, 'exit');
+  }
 });
 
-/** Null when it runs already, or is not installed. */
+/** Null when it runs already, or is not installed. One that was killed is replaced. */
 async function startLxcfs(): Promise<ChildProcess | null> {
-  if (existsSync(`${LXCFS}/proc/meminfo`) || !existsSync('/usr/bin/lxcfs')) return null;
-  await mkdir(LXCFS, { recursive: true });
-  const child = spawn('/usr/bin/lxcfs', ['-f', LXCFS], { stdio: 'ignore' });
-  await until('lxcfs is mounted', () => Promise.resolve(existsSync(`${LXCFS}/proc/meminfo`) ? true : null));
+  await clearDeadLxcfs(LXCFS_FOLDER);
+  if ((await lxcfsState(LXCFS_FOLDER)) === 'running' || !existsSync('/usr/bin/lxcfs')) return null;
+  await mkdir(LXCFS_FOLDER, { recursive: true });
+  const child = spawn('/usr/bin/lxcfs', ['-f', LXCFS_FOLDER], { stdio: 'ignore' });
+  await until('lxcfs is mounted', async () => ((await lxcfsState(LXCFS_FOLDER)) === 'running' ? true : null));
   return child;
 }
 
@@ -139,7 +143,7 @@ for (const name of ALL) {
     assert.ok((await address(name, 'inet')).startsWith(`${prefix}.`));
     assert.match(await address(name, 'inet6'), /^fd42:/);
     assert.equal((await exec(name, 'nproc')).out, '1\n');
-    if (existsSync(`${LXCFS}/proc/meminfo`)) {
+    if (existsSync(`${LXCFS_FOLDER}/proc/meminfo`)) {
       const meminfo = (await exec(name, 'cat', '/proc/meminfo')).out;
       assert.equal(/^MemTotal: +(\d+) kB$/m.exec(meminfo)?.[1], String(256 * 1024));
       assert.ok(Number((await exec(name, 'cat', '/proc/uptime')).out.split(' ')[0]) < 600);

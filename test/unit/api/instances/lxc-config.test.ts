@@ -17,7 +17,6 @@ const V2: HostFacts = {
   memoryBytes: 8 * 2 ** 30,
   cpuCount: 4,
   architecture: 'x86_64',
-  lxcfs: [],
   lxcfsPath: '/var/lib/lxcfs',
   appArmor: true,
   extraPaths: ['dev/fuse'],
