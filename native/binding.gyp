@@ -3,6 +3,7 @@
   'variables': {
     'helper_sources': [
       'helper/cmd_bind.c',
+      'helper/cmd_checksums_off.c',
       'helper/cmd_chown.c',
       'helper/cmd_clone_idmap.c',
       'helper/cmd_confine.c',

@@ -87,6 +87,15 @@ export const steps = {
    */
   start: (lxcPath: string, name: string, configFile: string): Step => ['start', lxcPath, name, configFile],
   /**
+   * The guest computes the checksums of what it sends on an interface, instead
+   * of leaving them to hardware. null: the container that this plan has started.
+   */
+  checksumsOff: (initPid: number | null, name: string): Step => [
+    'checksums-off',
+    initPid === null ? '-' : String(initPid),
+    name,
+  ],
+  /**
    * Hot plug of a mount: clones `source` (idmapped with the current map when
    * `idmap`), enters the mount namespace of `initPid`, makes the target and
    * moves the clone there.

@@ -33,6 +33,12 @@ int enter_mounts(int pidfd)
 	return setns(pidfd, CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
+/* Before: host root in the host's network. After: the same in the container's. */
+int enter_network(int pidfd)
+{
+	return setns(pidfd, CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
 static int has_own_userns(pid_t pid)
 {
 	struct stat ours, theirs;

@@ -11,6 +11,9 @@ int enter_pidfd(const char *pid_text, pid_t *pid);
 /* Mount namespace alone: ids and capabilities stay the host's. */
 int enter_mounts(int pidfd);
 
+/* Network namespace alone: ids and capabilities stay the host's. */
+int enter_network(int pidfd);
+
 /*
  * Mount and user namespace; the caller becomes the container's root. When the
  * container has no user namespace of its own only the mounts are entered.

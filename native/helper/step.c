@@ -9,6 +9,7 @@
 
 static const struct verb verbs[] = {
 	{ "bind", 3, 3, cmd_bind },
+	{ "checksums-off", 2, 2, cmd_checksums_off },
 	{ "chown", 3, 3, cmd_chown },
 	{ "clone-idmap", 2, 2, cmd_clone_idmap },
 	{ "confine", 3, -1, cmd_confine },

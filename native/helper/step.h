@@ -52,6 +52,7 @@ int parse_number(const char *text, int base, unsigned long max,
 bool has_word(const char *list, const char *word);
 
 int cmd_bind(struct run *run, int argc, char **argv);
+int cmd_checksums_off(struct run *run, int argc, char **argv);
 int cmd_chown(struct run *run, int argc, char **argv);
 int cmd_clone_idmap(struct run *run, int argc, char **argv);
 int cmd_confine(struct run *run, int argc, char **argv);
