@@ -18,9 +18,11 @@ interface Who {
   readonly hostname: string;
 }
 
-interface Choice {
+/** What one interface of an instance is made of. */
+export interface Choice {
   readonly wanted: PortWanted;
   readonly network: Json;
+  /** The user's own port; null: one is made. */
   readonly port: Json | null;
 }
 
@@ -48,10 +50,9 @@ export async function chooseNetworks(
   who: Who,
   requests: readonly PortWanted[],
 ): Promise<Choice[]> {
-  const ports: (Json | null)[] = [];
-  for (const one of requests) {
-    ports.push(one.portId === null ? null : await usablePort(neutron, context, who, one.portId));
-  }
+  const ports = await Promise.all(
+    requests.map((one) => (one.portId === null ? null : usablePort(neutron, context, who, one.portId))),
+  );
   const ids = requests.map((one, i) => textOrNull(ports[i]?.['network_id']) ?? one.networkId ?? '');
   const networks = await available(neutron, context, who.project, [...new Set(ids)]);
   if (requests.length === 0) return onlyNetwork(networks, context);
@@ -91,11 +92,14 @@ async function available(
       context,
       ids.map((id) => ['id', id] as const),
     );
-  const own = await neutron.networks(context, [
-    ['tenant_id', project],
-    ['shared', 'False'],
+  const [own, shared] = await Promise.all([
+    neutron.networks(context, [
+      ['tenant_id', project],
+      ['shared', 'False'],
+    ]),
+    neutron.networks(context, [['shared', 'True']]),
   ]);
-  return [...own, ...(await neutron.networks(context, [['shared', 'True']]))];
+  return [...own, ...shared];
 }
 
 async function usablePort(neutron: Neutron, context: CallContext, who: Who, id: string): Promise<Json> {

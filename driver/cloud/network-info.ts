@@ -13,6 +13,10 @@ export interface InfoRequest {
   readonly preserved?: readonly string[];
   /** `[neutron] ovs_bridge`. */
   readonly ovsBridge: string;
+  /** This port's VIF alone is made anew; the others stay as they were. */
+  readonly only?: string;
+  /** Ports and networks as Neutron has just answered them: they are not asked for again. */
+  readonly known?: { readonly ports: readonly Json[]; readonly networks: readonly Json[] };
 }
 
 /** The instance's VIFs as Neutron has them now: those that were known in their order, then new ones. */
@@ -21,64 +25,108 @@ export async function buildNetworkInfo(
   context: CallContext,
   request: InfoRequest,
 ): Promise<NetworkInfo> {
-  const ports = await neutron.ports(context, [
+  const all = request.known?.ports ?? (await portsOf(neutron, context, request));
+  const { only, before } = request;
+  // With nothing known before, one VIF would be all there is.
+  if (only === undefined || before.length === 0) return buildVifs(neutron, context, request, all);
+  const port = all.filter((one) => one['id'] === only);
+  const [vif] = await buildVifs(neutron, context, request, port);
+  if (vif === undefined) return before.filter((one) => one.id !== only);
+  const isNew = !before.some((one) => one.id === only);
+  return isNew ? [...before, vif] : before.map((one) => (one.id === only ? vif : one));
+}
+
+function portsOf(neutron: Neutron, context: CallContext, request: InfoRequest): Promise<Json[]> {
+  return neutron.ports(context, [
     ['tenant_id', request.project],
     ['device_id', request.instance],
   ]);
+}
+
+async function buildVifs(
+  neutron: Neutron,
+  context: CallContext,
+  request: InfoRequest,
+  ports: readonly Json[],
+): Promise<Vif[]> {
   if (ports.length === 0) return [];
   const ids = ports.map((port) => textOf(port['network_id']));
   const filter = [...new Set(ids)].map((id) => ['id', id] as const);
-  const networks = await neutron.networks(context, filter, 'service');
+  const networks = request.known?.networks ?? (await neutron.networks(context, filter, 'service'));
   const order = request.before.map((vif) => vif.id);
   const rank = (port: Json): number => {
     const at = order.indexOf(textOf(port['id']));
     return at < 0 ? order.length : at;
   };
-  const vifs: Vif[] = [];
-  for (const port of ports.toSorted((a, b) => rank(a) - rank(b))) {
-    const network = networks.find((one) => one['id'] === port['network_id']);
-    // A network that was deleted in the meantime takes its ports with it.
-    if (network !== undefined) vifs.push(await oneVif(neutron, context, request, port, network));
-  }
-  return vifs;
+  const shared = new Map<string, Promise<NetworkFacts>>();
+  const factsOf = (network: string): Promise<NetworkFacts> => {
+    const facts = shared.get(network) ?? networkFacts(neutron, context, network);
+    shared.set(network, facts);
+    return facts;
+  };
+  const vifs = ports
+    .toSorted((a, b) => rank(a) - rank(b))
+    .flatMap((port) => {
+      const network = networks.find((one) => one['id'] === port['network_id']);
+      // A network that was deleted in the meantime takes its ports with it.
+      return network === undefined ? [] : [oneVif(neutron, context, request, { port, network, factsOf })];
+    });
+  return Promise.all(vifs);
+}
+
+interface OnePort {
+  readonly port: Json;
+  readonly network: Json;
+  readonly factsOf: (network: string) => Promise<NetworkFacts>;
+}
+
+interface NetworkFacts {
+  readonly dhcpServers: ReadonlyMap<string, string>;
+  readonly physicalNetwork: string | null;
+  readonly isTunneled: boolean;
+}
+
+async function networkFacts(neutron: Neutron, context: CallContext, network: string): Promise<NetworkFacts> {
+  const [servers, wires] = await Promise.all([
+    dhcpServers(neutron, context, network),
+    provider(neutron, context, network),
+  ]);
+  return { dhcpServers: servers, ...wires };
 }
 
 async function oneVif(
   neutron: Neutron,
   context: CallContext,
   request: InfoRequest,
-  port: Json,
-  network: Json,
+  one: OnePort,
 ): Promise<Vif> {
+  const { port, network } = one;
   const id = textOf(port['id']);
   const fixed = recordsOf(port['fixed_ips']);
-  const floating = new Map<string, string[]>();
-  for (const one of fixed) {
-    const address = textOf(one['ip_address']);
-    const found = await neutron.floatingIps(context, address, id);
-    floating.set(
-      address,
-      found.map((each) => textOf(each['floating_ip_address'])),
-    );
-  }
-  const subnetIds = [...new Set(fixed.map((one) => textOf(one['subnet_id'])))];
-  const subnets = subnetIds.length === 0 ? [] : await neutron.subnets(context, subnetIds);
+  const subnetIds = [...new Set(fixed.map((each) => textOf(each['subnet_id'])))];
+  const [floating, subnets, facts] = await Promise.all([
+    floatingIps(neutron, context, id, fixed),
+    subnetIds.length === 0 ? [] : neutron.subnets(context, subnetIds),
+    one.factsOf(textOf(network['id'])),
+  ]);
   const isPreserved =
     request.preserved?.includes(id) === true ||
     request.before.some((vif) => vif.id === id && vif.preserve_on_delete);
-  return buildVif(
-    {
-      port,
-      network,
-      subnets,
-      dhcpServers:
-        subnets.length === 0 ? new Map() : await dhcpServers(neutron, context, textOf(network['id'])),
-      floating,
-      ...(await provider(neutron, context, textOf(network['id']))),
-      isPreserved,
-    },
-    request.ovsBridge,
-  );
+  return buildVif({ port, network, subnets, floating, ...facts, isPreserved }, request.ovsBridge);
+}
+
+async function floatingIps(
+  neutron: Neutron,
+  context: CallContext,
+  port: string,
+  fixed: readonly Json[],
+): Promise<Map<string, string[]>> {
+  const found = fixed.map(async (one): Promise<[string, string[]]> => {
+    const address = textOf(one['ip_address']);
+    const ips = await neutron.floatingIps(context, address, port);
+    return [address, ips.map((each) => textOf(each['floating_ip_address']))];
+  });
+  return new Map(await Promise.all(found));
 }
 
 async function dhcpServers(

@@ -9,7 +9,7 @@ import { type CallContext } from './call-context.ts';
 import { recordOf, textOf, textsOf, type Json } from './json.ts';
 import { NetworkFault, networkFault } from './network-fault.ts';
 import { type Neutron } from './neutron.ts';
-import { chooseNetworks, type PortWanted } from './network-choice.ts';
+import { chooseNetworks, type Choice, type PortWanted } from './network-choice.ts';
 import { type Vif } from './vif.ts';
 
 /** The instance as ports see it. */
@@ -29,13 +29,15 @@ export interface AllocatedPort {
   /** True for a port of the user's, which is unbound and not deleted in the end. */
   readonly isPreserved: boolean;
   readonly tag: string | null;
+  /** Port and network as Neutron answered them. */
+  readonly port: Json;
+  readonly network: Json;
 }
 
-interface Chosen {
-  readonly wanted: PortWanted;
-  readonly network: Json;
-  /** The user's own port; null: one is made. */
-  readonly port: Json | null;
+/** What was looked up for an allocation; nothing has been made yet. */
+export interface PreparedPorts {
+  readonly chosen: readonly Choice[];
+  readonly groups: readonly string[];
 }
 
 const BOUND_ELSEWHERE = [
@@ -56,6 +58,22 @@ export class PortAllocation {
     this.log = log;
   }
 
+  /** Everything that is only read for allocate(). NetworkFault. */
+  async prepare(
+    context: CallContext,
+    owner: PortOwner,
+    requests: readonly PortWanted[],
+    securityGroups: readonly string[],
+  ): Promise<PreparedPorts> {
+    const [chosen, groups] = await Promise.all([
+      chooseNetworks(this.neutron, context, owner, requests),
+      this.groupIds(context, owner.project, securityGroups),
+      // Kept for the time when they are needed; what is wrong with them is said then.
+      this.neutron.extensions(context).catch(() => null),
+    ]);
+    return { chosen, groups };
+  }
+
   /**
    * Makes, or takes, one port for each request and binds it to this host. After
    * a failure nothing is left at Neutron. NetworkFault, with Nova's name of the
@@ -67,17 +85,16 @@ export class PortAllocation {
     requests: readonly PortWanted[],
     securityGroups: readonly string[],
   ): Promise<AllocatedPort[]> {
-    const chosen = await chooseNetworks(this.neutron, context, owner, requests);
-    if (chosen.length === 0) return [];
-    const groups = await this.groupIds(context, owner.project, securityGroups);
+    return this.create(context, owner, await this.prepare(context, owner, requests, securityGroups));
+  }
+
+  /** The second half of allocate(). */
+  async create(context: CallContext, owner: PortOwner, prepared: PreparedPorts): Promise<AllocatedPort[]> {
     const undo = new Undo();
+    const { chosen, groups } = prepared;
     try {
-      const made: { one: Chosen; id: string }[] = [];
-      for (const one of chosen)
-        made.push({ one, id: await this.ensurePort(context, owner, one, groups, undo) });
-      const out: AllocatedPort[] = [];
-      for (const { one, id } of made) out.push(await this.bind(context, owner, one, id, undo));
-      return out;
+      const ids = await all(chosen.map((one) => this.ensurePort(context, owner, one, groups, undo)));
+      return await all(chosen.map((one, at) => this.bind(context, owner, one, ids[at] ?? '', undo)));
     } catch (err) {
       await undo.rollBack((what, cause) => {
         this.log.warn('undo of a port failed', { what, instance: owner.instance, error: cause });
@@ -93,8 +110,7 @@ export class PortAllocation {
   async deallocate(context: CallContext, owner: PortOwner, preserved: readonly string[]): Promise<void> {
     const ports = await this.neutron.ports(context, [['device_id', owner.instance]]);
     const failed: unknown[] = [];
-    for (const port of ports) {
-      const id = textOf(port['id']);
+    const release = async (id: string): Promise<void> => {
       try {
         if (preserved.includes(id)) await this.unbind(context, id);
         else await this.neutron.deletePort(context, id);
@@ -102,7 +118,8 @@ export class PortAllocation {
         this.log.warn('port was not released', { port: id, instance: owner.instance, error: err });
         failed.push(err);
       }
-    }
+    };
+    await Promise.all(ports.map((port) => release(textOf(port['id']))));
     if (failed.length > 0) {
       const [cause] = failed;
       const what = `release ports of instance ${owner.instance}: ${String(failed.length)} were not`;
@@ -157,7 +174,7 @@ export class PortAllocation {
   private async ensurePort(
     context: CallContext,
     owner: PortOwner,
-    one: Chosen,
+    one: Choice,
     groups: readonly string[],
     undo: Undo,
   ): Promise<string> {
@@ -187,7 +204,7 @@ export class PortAllocation {
   private async bind(
     context: CallContext,
     owner: PortOwner,
-    one: Chosen,
+    one: Choice,
     id: string,
     undo: Undo,
   ): Promise<AllocatedPort> {
@@ -214,6 +231,8 @@ export class PortAllocation {
       mac: textOf(bound['mac_address']),
       isPreserved: one.port !== null,
       tag: one.wanted.tag,
+      port: bound,
+      network: one.network,
     };
   }
 
@@ -239,6 +258,12 @@ export class PortAllocation {
       );
     });
   }
+}
+
+/** As Promise.all(), but all have ended before it fails: what one of them made late would be left behind. */
+async function all<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
 function deviceOwner(owner: PortOwner): string {
