@@ -1,10 +1,12 @@
 /** What the compute service asks of the REST daemon of this host. */
 import { Readable } from 'node:stream';
+import type { WebSocket } from 'ws';
 import { z } from 'zod';
 import { image } from '../../api/wire/images.ts';
 import { instance, instanceState, type InstanceStatePutWire } from '../../api/wire/instances.ts';
 import { operation } from '../../api/wire/operations.ts';
 import { Fault, isFault } from '../../process/fault.ts';
+import { openSockets, talk, type OperationSockets } from './operation-sockets.ts';
 import { Rest, type RestAnswer } from './rest.ts';
 
 export type LxdInstance = z.infer<typeof instance>;
@@ -51,6 +53,7 @@ const serverInfo = z.object({
 });
 const poolSpace = z.object({ space: z.object({ used: z.number().optional(), total: z.number() }) });
 const operationMetadata = z.object({ fingerprint: z.string() });
+const socketMetadata = z.object({ metadata: z.object({ fds: z.record(z.string(), z.string()) }) });
 const execMetadata = z.object({ return: z.number(), output: z.record(z.string(), z.string()).nullish() });
 
 export class LxdClient {
@@ -105,17 +108,31 @@ export class LxdClient {
   }
 
   /** The instance of this uuid of Nova's, whatever its name; null when there is none. */
-  async byUuid(caller: Caller, uuid: string): Promise<LxdInstance | null> {
-    const filter = encodeURIComponent(`config.${UUID_KEY} eq ${uuid}`);
+  byUuid(caller: Caller, uuid: string): Promise<LxdInstance | null> {
+    return this.byKey(caller, UUID_KEY, uuid);
+  }
+
+  /** The first instance with this value of a key; null when there is none. */
+  async byKey(caller: Caller, key: string, value: string): Promise<LxdInstance | null> {
+    const filter = encodeURIComponent(`config.${key} eq ${value}`);
     const found = z
       .array(instance)
       .parse(await this.read(caller, `/1.0/instances?recursion=1&filter=${filter}`));
-    return found.find((one) => one.config[UUID_KEY] === uuid) ?? null;
+    return found.find((one) => one.config[key] === value) ?? null;
   }
 
-  /** Makes an instance; with `start: true` in the body it runs afterwards. */
+  /**
+   * Makes an instance; with `start: true` in the body it runs afterwards. When
+   * the caller gives up, the daemon is told to, and has when this rejects.
+   */
   async create(caller: Caller, body: unknown): Promise<void> {
-    await this.act(caller, 'POST', '/1.0/instances', body);
+    const answer = await this.rest.request({ ...caller, method: 'POST', path: '/1.0/instances', body });
+    try {
+      await this.ended(caller, answer);
+    } catch (err) {
+      if (caller.signal?.aborted === true) await this.cancel(caller.requestId, answer);
+      throw err;
+    }
   }
 
   /** Changes keys of config and devices; what is not named stays. */
@@ -154,6 +171,34 @@ export class LxdClient {
   async consoleLog(caller: Caller, name: string): Promise<Buffer> {
     const body = await this.rest.stream({ ...caller, method: 'GET', path: `${urlOf(name)}/console` });
     return bytesOf(body);
+  }
+
+  /**
+   * Runs a program in the guest with this input, to its end: for input that
+   * must be in no list of processes and no log. Its output is cut at 64 KiB.
+   */
+  async execWithInput(
+    caller: Caller,
+    name: string,
+    command: readonly string[],
+    input: string,
+  ): Promise<ExecResult> {
+    const body = { command, 'wait-for-websocket': true, interactive: false };
+    const started = await this.sockets(caller, `${urlOf(name)}/exec`, body);
+    const ended = this.ended(caller, started.answer);
+    const output = await talk(started.sockets, input);
+    const { return: exitCode } = execMetadata.parse((await ended)?.metadata);
+    return { exitCode, ...output };
+  }
+
+  /** The console of a running guest: one client at a time has it. Fault busy, bad_request. */
+  async console(caller: Caller, name: string): Promise<WebSocket> {
+    const { answer, sockets } = await this.sockets(caller, `${urlOf(name)}/console`, { type: 'console' });
+    const main = sockets['0'];
+    if (main === undefined) throw new Fault('internal', `open the console of ${name}: it has no websocket`);
+    // What ends the operation ends the socket too; the reason is told by nobody else.
+    this.ended(caller, answer).catch(() => undefined);
+    return main;
   }
 
   /** Runs a program in the guest to its end; its output is recorded by the daemon and read back. */
@@ -229,6 +274,27 @@ export class LxdClient {
     if (done.status_code === CODE_SUCCESS) return done;
     // A failed operation has one code for all reasons; the reason is in its text.
     throw new Fault('internal', `${done.description}: ${done.err}`);
+  }
+
+  /** Starts an operation that is talked to, and connects to it. */
+  private async sockets(
+    caller: Caller,
+    path: string,
+    body: unknown,
+  ): Promise<{ readonly answer: RestAnswer; readonly sockets: OperationSockets }> {
+    const answer = await this.rest.request({ ...caller, method: 'POST', path, body });
+    const { fds } = socketMetadata.parse(answer.metadata).metadata;
+    const operation = (answer.operation ?? '').replace(/\?.*$/, '');
+    return { answer, sockets: await openSockets(this.rest.socketPath, operation, fds) };
+  }
+
+  /** Ends an operation that nobody wants any more, and waits for that. Never rejects. */
+  private async cancel(requestId: string, answer: RestAnswer): Promise<void> {
+    const path = (answer.operation ?? '').replace(/\?.*$/, '');
+    for (const [method, at] of [['DELETE', path] as const, ['GET', `${path}/wait`] as const]) {
+      // It may have ended, or the daemon may: what is left is found by its marker.
+      await this.rest.request({ requestId, method, path: at }).catch(() => undefined);
+    }
   }
 
   private async recorded(caller: Caller, url: string | undefined): Promise<string> {
