@@ -52,10 +52,15 @@ export interface Tracker {
 
 /** The networks of instances: ports at Neutron and the info cache in Nova's database. */
 export interface Networks {
+  /** Looks up what allocate() of the same `wanted` needs, beside other work; allocate() tells what was wrong. */
+  prepare(context: RpcContext, instance: NovaObject, wanted: NetworksWanted): void;
   /** Ports made or taken for a build; the cache is saved. */
   allocate(context: RpcContext, instance: NovaObject, wanted: NetworksWanted): Promise<NetworkInfo>;
-  /** Ports deleted, or given back to their users. Harmless when there are none. */
-  deallocate(context: RpcContext, instance: NovaObject): Promise<void>;
+  /**
+   * Ports deleted, or given back to their users. Harmless when there are none.
+   * `requests`: those of a build that failed; ports the cache knows nothing of may be its user's.
+   */
+  deallocate(context: RpcContext, instance: NovaObject, requests?: unknown): Promise<void>;
   /** Existing ports bound to this host: after a reschedule, before a start on another host. */
   rebind(context: RpcContext, instance: NovaObject): Promise<NetworkInfo>;
   /** Asks Neutron anew and saves the cache. With `portId`, that VIF alone. */
