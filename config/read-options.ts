@@ -50,6 +50,16 @@ function readOption(
   return isMany(option) ? given.map((value) => parse(option.one, value)) : parse(option, last);
 }
 
+/** What is written in one group, known options or not, with `$name` replaced; the last value of each. */
+export function readTexts(table: OptionTable, groups: IniGroups, group: string): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const [name, values] of groups.get(group) ?? []) {
+    const last = values.at(-1);
+    if (last !== undefined) texts[name] = substitute(last.text, group, (g, n) => textOf(table, groups, g, n));
+  }
+  return texts;
+}
+
 /** The text of an option for `$name`: as written, else its default. */
 function textOf(table: OptionTable, groups: IniGroups, group: string, name: string): string | undefined {
   const written = groups.get(group)?.get(name)?.at(-1);

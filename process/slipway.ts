@@ -17,11 +17,6 @@ interface Command {
   readonly run: (argv: readonly string[]) => Promise<number>;
 }
 
-const COMPUTE_HELP = `Usage: slipway compute --config-file nova.conf
-
-The Nova compute service. It is not built into this version.
-`;
-
 const VERSION_HELP = `Usage: slipway version
 
 Prints the version of this program.
@@ -35,11 +30,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   compute: {
     summary: 'run the Nova compute service',
-    help: () => Promise.resolve(COMPUTE_HELP),
-    run: () => {
-      process.stderr.write('slipway compute: not built into this version\n');
-      return Promise.resolve(1);
-    },
+    help: async () => (await import('../config/load-compute.ts')).COMPUTE_HELP,
+    run: async (argv) => (await import('../driver/main.ts')).runCompute(argv),
   },
   up: {
     summary: 'set up this machine, run the daemon, launch a first container',

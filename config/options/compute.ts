@@ -125,6 +125,11 @@ const WORK = {
     max: MOST_S,
     help: "Seconds between two refreshes of an instance's network information; -1: never.",
   }),
+  periodic_fuzzy_delay: seconds(
+    60,
+    'Longest time, seconds, the periodic tasks wait after the start; how long is left to chance, so that the hosts ' +
+      'of a cloud do not come all at once.',
+  ),
   instance_build_timeout: seconds(0, 'Seconds after which a build counts as failed; 0: never.'),
   reclaim_instance_interval: integerOption({
     fallback: 0,

@@ -90,10 +90,11 @@ export class Placement {
     } catch (err) {
       if (!isCloudFault(err, 409)) throw err;
       if (err.detail.includes(NAME_TAKEN)) {
+        const other = await this.providerByName(context, name);
         throw new Fault(
           'already_exists',
           `create the resource provider ${uuid}: Placement has another one with the name ${name}; no instance can ` +
-            'be scheduled here until it is deleted (openstack resource provider delete)',
+            `be scheduled here until it is deleted: openstack resource provider delete ${other?.uuid ?? name}`,
           { cause: err },
         );
       }
@@ -105,6 +106,37 @@ export class Placement {
         `create the resource provider ${uuid}: it is neither there nor can be made`,
       );
     return made;
+  }
+
+  /** The provider of this name, whatever its uuid; null when there is none. */
+  private async providerByName(context: CallContext, name: string): Promise<Provider | null> {
+    const { body } = await this.ask(context, 'look up the resource provider at Placement', {
+      method: 'GET',
+      path: `/resource_providers?name=${encodeURIComponent(name)}`,
+      version: '1.14',
+    });
+    const [found] = recordsOf(recordOf(body)['resource_providers']);
+    return found === undefined ? null : providerOf(found);
+  }
+
+  /** The aggregates the provider is in; they are the API's to manage, not the host's. */
+  async aggregates(context: CallContext, uuid: string): Promise<string[]> {
+    const { body } = await this.ask(context, 'read the aggregates at Placement', {
+      method: 'GET',
+      path: `/resource_providers/${uuid}/aggregates`,
+      version: '1.19',
+    });
+    return textsOf(recordOf(body)['aggregates']);
+  }
+
+  /** Providers that share what they have with all others of these aggregates. */
+  async sharingProviders(context: CallContext, aggregates: readonly string[]): Promise<Provider[]> {
+    const { body } = await this.ask(context, 'look up sharing providers at Placement', {
+      method: 'GET',
+      path: `/resource_providers?member_of=in:${aggregates.join(',')}&required=MISC_SHARES_VIA_AGGREGATE`,
+      version: '1.18',
+    });
+    return recordsOf(recordOf(body)['resource_providers']).map(providerOf);
   }
 
   async deleteProvider(context: CallContext, uuid: string): Promise<void> {

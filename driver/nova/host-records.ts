@@ -95,6 +95,19 @@ const LOWEST_VERSION = 64;
 /** What the newest controllers expect is done by whoever builds on this. */
 const HIGHEST_VERSION = 73;
 
+/** The live node of this uuid, or none. */
+export function nodesByUuid(
+  conductor: Conductor,
+  context: RpcContext,
+  uuid: string,
+): Promise<readonly NovaObject[]> {
+  return conductor.classList(context, {
+    object: 'ComputeNodeList',
+    method: 'get_all_by_uuids',
+    args: [[uuid]],
+  });
+}
+
 /** The node by its uuid, a deleted one too; null when there is none. */
 export async function findNodeByUuid(
   conductor: Conductor,

@@ -91,6 +91,7 @@ const EXCEPTIONS = {
   HypervisorUnavailable: [500, 'The REST daemon of %(host)s cannot be reached'],
   ComputeHostNotFound: [404, 'Compute host %(host)s could not be found.'],
   MultiattachNotSupportedByVirtDriver: [409, 'Volume %(volume_id)s cannot be attached several times here.'],
+  InvalidVolume: [400, 'The volume cannot be used: %(reason)s'],
   VolumeNotFound: [404, 'Volume %(volume_id)s could not be found.'],
   VolumeAttachFailed: [400, 'Volume %(volume_id)s could not be attached: %(reason)s'],
   DiskNotFound: [404, 'There is no disk at %(location)s'],
