@@ -1,5 +1,5 @@
 /** Carrying out plans: one helper, one answer, one deadline. */
-import { Fault } from '../process/fault.ts';
+import { Fault, isFault } from '../process/fault.ts';
 import { stepFault } from './faults.ts';
 import type { Launcher, LaunchOptions, HelperProcess } from './launcher.ts';
 import { encodePlan } from './plan.ts';
@@ -121,6 +121,10 @@ function settle(
 ): void {
   if (stopped !== null) {
     reject(stopped);
+    return;
+  }
+  if (answer === null && isFault(err)) {
+    reject(err);
     return;
   }
   if (answer === null) {

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -31,6 +33,12 @@ struct launcher {
 	size_t count;
 	size_t cap;
 	child_fn child;
+};
+
+struct request {
+	unsigned long id;
+	bool sealed;
+	pid_t launcher;
 };
 
 struct message {
@@ -129,17 +137,42 @@ static int end_with(pid_t launcher)
 	return getppid() == launcher ? 0 : -ESRCH;
 }
 
-static void run_child(struct launcher *l, struct message *message, bool sealed,
-		      pid_t launcher)
+/* The daemon does not send this request again. */
+static int tell_taken(unsigned long id)
+{
+	char text[24];
+	int len = snprintf(text, sizeof(text), "%lu\n", id);
+	ssize_t put;
+
+	do {
+		put = write(STDOUT_FILENO, text, (size_t)len);
+	} while (put < 0 && errno == EINTR);
+	return put == len ? 0 : -EPIPE;
+}
+
+/* True when the daemon has closed its end: it no longer wants the plan. */
+static bool is_abandoned(void)
+{
+	struct pollfd fd = { .fd = STDIN_FILENO };
+
+	return poll(&fd, 1, 0) > 0 && (fd.revents & POLLHUP);
+}
+
+/* Nothing of the plan is read before the daemon was told that it is taken. */
+static void run_child(struct launcher *l, struct message *message,
+		      const struct request *request)
 {
 	char *argv[] = { "slipway-helper", "--sealed", NULL };
 	sigset_t none;
 
 	sigemptyset(&none);
-	if (end_with(launcher) < 0 || place_fds(message) < 0 ||
+	if (end_with(request->launcher) < 0 || tell_taken(request->id) < 0 ||
+	    place_fds(message) < 0 ||
 	    sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		_exit(2);
-	if (sealed) {
+	if (is_abandoned())
+		_exit(0);
+	if (request->sealed) {
 		sealed_exec(argv);
 		_exit(2);
 	}
@@ -168,20 +201,25 @@ static int remember(struct launcher *l, unsigned long id, pid_t pid)
 static void launch(struct launcher *l, struct message *message,
 		   unsigned long id, bool sealed)
 {
-	pid_t launcher = getpid();
-	pid_t pid;
+	const struct request request = {
+		.id = id,
+		.sealed = sealed,
+		.launcher = getpid(),
+	};
+	pid_t pid = -1;
 
-	if (message->fd_count != 1 && message->fd_count != 4)
-		return;
-	pid = fork();
+	if (message->fd_count == 1 || message->fd_count == 4)
+		pid = fork();
 	if (pid == 0)
-		run_child(l, message, sealed, launcher);
+		run_child(l, message, &request);
 	/*
 	 * Without a child the daemon sees its socket end with no answer. One
 	 * that cannot be remembered works, it can just not be killed.
 	 */
 	if (pid > 0)
 		remember(l, id, pid);
+	else
+		tell_taken(id);
 }
 
 static void reap(struct launcher *l)

@@ -11,13 +11,17 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { findBinaries, loadBinding } from '../../native/binding.ts';
 import { StepError } from '../../native/faults.ts';
+import { runPlan } from '../../native/helper.ts';
 import { openNative } from '../../native/index.ts';
+import { Launcher } from '../../native/launcher.ts';
 import { steps } from '../../native/steps.ts';
 import type { Step } from '../../native/steps.ts';
-import { isFault } from '../../process/fault.ts';
+import { describeChain, isFault } from '../../process/fault.ts';
 import { makeScratch, MAP, removeScratch } from '../support/native-guest.ts';
 
 const native = openNative({ timeoutMs: 20_000 });
@@ -34,6 +38,31 @@ after(async () => {
 /** Runs a program of the machine; throws when it fails. */
 function tool(program: string, args: readonly string[]): string {
   return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+}
+
+/** Processes of this program that wait for requests to fork helpers. */
+function launchers(): number[] {
+  const own = String(process.pid);
+  const children = readFileSync(`/proc/${own}/task/${own}/children`, 'utf8').trim().split(' ').map(Number);
+  return children.filter((pid) => commandLine(pid).includes('slipway-helper launch'));
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return ''; // it has ended meanwhile
+  }
+}
+
+/** A launcher of its own, with nothing under way. */
+async function ownLauncher() {
+  const before = launchers();
+  const mine = openNative({ timeoutMs: 20_000 });
+  await mine.run([]);
+  const pid = launchers().find((each) => !before.includes(each));
+  assert.ok(pid !== undefined, 'no launcher was started');
+  return { mine, pid };
 }
 
 function fresh(name: string): string {
@@ -249,12 +278,96 @@ test('a confined program that cannot be run says why', () => {
 });
 
 test('a launcher that was killed is replaced', async () => {
-  const other = openNative();
-  await other.run([]);
-  const launchers = tool('pgrep', ['-P', String(process.pid), '-f', 'slipway-helper launch']);
-  const last = Number(launchers.trim().split('\n').at(-1));
-  assert.equal(native.signalProcess(last, 9), true);
-  assert.equal(await native.waitGone(last, 5000), true);
-  await other.run([steps.mkdir(join(scratch, 'after'), '0755')]);
-  assert.ok(existsSync(join(scratch, 'after')));
+  const { mine, pid } = await ownLauncher();
+  assert.equal(mine.signalProcess(pid, constants.signals.SIGKILL), true);
+  assert.equal(await mine.waitGone(pid, 5000), true);
+  await mine.run([steps.mkdir(join(scratch, 'after'), '0755')]);
+  // The end of the first launcher is heard of by now, and does not harm the second.
+  await mine.run([steps.mkdir(join(scratch, 'after/all'), '0755')]);
+  assert.ok(existsSync(join(scratch, 'after/all')));
+});
+
+/** Plans that append a line to files of their own, and answer. */
+function writing(folder: string, count: number): { readonly file: string; readonly plan: Step[] }[] {
+  return Array.from({ length: count }, (_, number) => {
+    const file = join(folder, String(number));
+    return {
+      file,
+      plan: [steps.confine(folder, 1 << 20, ['/bin/sh', '-c', `echo line >> ${file}; echo '{"ok":true}'`])],
+    };
+  });
+}
+
+function linesOf(file: string): number {
+  return existsSync(file) ? readFileSync(file, 'utf8').split('\n').length - 1 : 0;
+}
+
+async function ended(running: Promise<void>): Promise<string> {
+  return running.then(
+    () => 'answered',
+    (err: unknown) => describeChain(err),
+  );
+}
+
+test('what a launcher had not begun when it died is begun by the next one, once', async () => {
+  const { mine, pid } = await ownLauncher();
+  const folder = fresh('handed-over');
+  mine.signalProcess(pid, constants.signals.SIGSTOP);
+  const plans = writing(folder, 20);
+  const given = new AbortController();
+  const running = plans.map(({ plan }) => ended(mine.run(plan)));
+  const givenUp = ended(mine.run([steps.mkdir(join(folder, 'given-up'), '0755')], { signal: given.signal }));
+  given.abort(new Error('no longer wanted'));
+  mine.signalProcess(pid, constants.signals.SIGKILL);
+  const ends = await Promise.all(running);
+  assert.deepEqual(new Set(ends), new Set(['answered']));
+  assert.deepEqual(new Set(plans.map(({ file }) => linesOf(file))), new Set([1]));
+  assert.match(await givenUp, /no longer wanted/);
+  assert.ok(!existsSync(join(folder, 'given-up')));
+});
+
+test('a plan that was given up while its launcher hung is never carried out', async () => {
+  const { mine, pid } = await ownLauncher();
+  const abort = new AbortController();
+  mine.signalProcess(pid, constants.signals.SIGSTOP);
+  const folder = fresh('given-up');
+  const [first] = writing(folder, 1);
+  assert.ok(first !== undefined);
+  const running = ended(mine.run(first.plan, { signal: abort.signal }));
+  await new Promise((resolve) => setImmediate(resolve));
+  abort.abort(new Error('no longer wanted'));
+  assert.match(await running, /no longer wanted/);
+  mine.signalProcess(pid, constants.signals.SIGCONT);
+  await mine.run([]);
+  assert.equal(linesOf(first.file), 0);
+});
+
+test('no plan runs twice and none is lost unheard while launchers are killed', async () => {
+  const { mine } = await ownLauncher();
+  const others = launchers();
+  const folder = fresh('killed-at-random');
+  const plans = writing(folder, 200);
+  const running = plans.map(async ({ plan, file }, number) => {
+    for (let turn = 0; turn < number; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    if (number % 10 === 5) {
+      for (const pid of launchers()) if (!others.slice(0, -1).includes(pid)) mine.signalProcess(pid, 9);
+    }
+    return { file, how: await ended(mine.run(plan)) };
+  });
+  for (const { file, how } of await Promise.all(running)) {
+    const lines = linesOf(file);
+    if (how === 'answered') assert.equal(lines, 1);
+    else if (how.includes('has ended')) assert.equal(lines, 0);
+    else assert.match(how, /ended without an answer/); // killed at its work
+    assert.ok(lines <= 1, `${file} was written twice`);
+  }
+  assert.ok(plans.some(({ file }) => linesOf(file) === 1));
+});
+
+test('a helper that cannot be started is told as what it is', async () => {
+  const broken = new Launcher(loadBinding(findBinaries().addon), '/bin/false');
+  const run = runPlan(broken, [], { timeoutMs: 20_000 });
+  await assert.rejects(run, (err) => isFault(err, 'native_failed') && /has ended 5 times/.test(err.message));
+  const none = new Launcher(loadBinding(findBinaries().addon), '/no/such/helper');
+  await assert.rejects(runPlan(none, [], { timeoutMs: 20_000 }), /start \/no\/such\/helper/);
 });
