@@ -107,21 +107,31 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Starts `slipway serve` and waits for its first answer. Returns its process id. */
-export async function startDaemon(config: DaemonConfig, signal?: AbortSignal): Promise<number> {
+/** How this very program was started, without its arguments. */
+function ownProgram(): string[] {
+  const script = process.argv[1];
+  if (script === undefined) throw new Error('this program does not know its own path');
+  return [process.execPath, ...process.execArgv, script];
+}
+
+/**
+ * Starts `slipway serve` and waits for its first answer. Returns its process
+ * id. `program` is the command line in front of `serve`.
+ */
+export async function startDaemon(
+  config: DaemonConfig,
+  signal?: AbortSignal,
+  program: readonly string[] = ownProgram(),
+): Promise<number> {
   const client = clientOf(config);
   if (hasUnit(config)) {
     await runTool('systemctl', ['start', 'slipway.socket', 'slipway.service'], { timeoutMs: 600_000 });
     return until('slipway.service answers', START_MS, () => daemonPid(client, signal), signal);
   }
   const log = daemonLog(config);
-  const script = process.argv[1];
-  if (script === undefined) throw new Error('this program does not know its own path');
   const configFile = config.configFile === null ? [] : ['--config-file', config.configFile];
   const argv = [
-    process.execPath,
-    ...process.execArgv,
-    script,
+    ...program,
     'serve',
     '--state-dir',
     config.paths.state,

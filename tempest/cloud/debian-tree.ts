@@ -4,8 +4,8 @@
  * goes on where it stopped; what apt fetched is kept until the end.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { makeDebianTree, runShown } from '../../api/setup/debian-image.ts';
 import type { StepReport } from '../../api/setup/progress.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
@@ -21,6 +21,19 @@ APT::Keep-Downloaded-Packages "true";
 Binary::apt-get::APT::Keep-Downloaded-Packages "true";
 DPkg::Use-Pty "false";
 `;
+
+/** Units that look for hardware, or wait for somebody who does. */
+const MASKED = [
+  'systemd-udevd.service',
+  'systemd-udev-trigger.service',
+  'systemd-udev-load-credentials.service',
+  'systemd-networkd-wait-online.service',
+  'systemd-modules-load.service',
+  'sys-kernel-debug.mount',
+  'modprobe@.service',
+];
+/** What packages enable, all of it, starts only when it is configured and asked for. */
+const ENABLED = ['multi-user', 'sysinit', 'sockets', 'timers'].map((name) => `${name}.target.wants`);
 
 /** No maintainer script starts a service in a tree that is only being filled. */
 const NO_SERVICES = '#!/bin/sh\nexit 101\n';
@@ -51,9 +64,9 @@ export interface TreeWork {
   readonly report: StepReport;
 }
 
-/** Path of the finished tree below `cache`; made when it is not there. */
+/** The finished tree; what lies beside it in the folder becomes an image together with it. */
 export function treePath(cache: string): string {
-  return join(cache, `tree-${SUITE}`);
+  return join(cache, 'control', 'rootfs');
 }
 
 /** The packages of the image, without comments. */
@@ -73,7 +86,7 @@ export async function makeBase(cache: string, work: TreeWork): Promise<void> {
     return;
   }
   await rm(tree, { recursive: true, force: true });
-  await mkdir(cache, { recursive: true });
+  await mkdir(dirname(tree), { recursive: true });
   await makeDebianTree(tree, {
     suite: SUITE,
     include: BASE,
@@ -114,6 +127,7 @@ export async function installPackages(cache: string, work: TreeWork): Promise<vo
   work.report.detail('compiling Python modules');
   await inside('sh', '-c', `${COMPILE} || true`);
   await tidy(tree);
+  await prepareBoot(tree);
   await rename(tree, done);
   await rm(archives, { recursive: true, force: true });
 }
@@ -138,4 +152,23 @@ async function tidy(tree: string): Promise<void> {
     await rm(join(tree, path), { recursive: true, force: true });
   }
   await writeFile(join(tree, 'etc/resolv.conf'), '');
+}
+
+async function prepareBoot(tree: string): Promise<void> {
+  const units = join(tree, 'etc/systemd/system');
+  for (const folder of ENABLED) await rm(join(units, folder), { recursive: true, force: true });
+  for (const name of MASKED) {
+    await rm(join(units, name), { force: true });
+    await symlink('/dev/null', join(units, name));
+  }
+  // `systemctl enable` also asks for links of the old init scripts, which nobody reads.
+  const sysv = join(tree, 'usr/lib/systemd/systemd-sysv-install');
+  await rm(sysv, { force: true });
+  await symlink('/bin/true', sysv);
+  await writeFile(join(tree, 'etc/hostname'), 'control\n');
+  await writeFile(join(tree, 'etc/machine-id'), '');
+  const wants = join(units, 'multi-user.target.wants');
+  await mkdir(wants);
+  await symlink('/usr/lib/systemd/system/systemd-networkd.service', join(wants, 'systemd-networkd.service'));
+  for (const name of await readdir(join(tree, 'dev'))) await rm(join(tree, 'dev', name), { recursive: true });
 }
