@@ -227,11 +227,12 @@ export class Placement {
     return unknown;
   }
 
-  /** What every consumer on the provider holds. */
+  /** What every consumer on the provider holds; nothing when there is no such provider (yet). */
   async providerAllocations(context: CallContext, uuid: string): Promise<ProviderAllocations> {
     const { body } = await this.ask(context, 'read the allocations of the host at Placement', {
       method: 'GET',
       path: `/resource_providers/${uuid}/allocations`,
+      accept: [404],
     });
     const out = new Map<string, Record<string, number>>();
     for (const [consumer, one] of Object.entries(recordOf(recordOf(body)['allocations']))) {

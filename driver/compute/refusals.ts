@@ -43,7 +43,6 @@ const REFUSALS: readonly Refusal[] = [
   { method: 'live_migration_force_complete', what: 'live migration', keepsTaskState: true },
   { method: 'live_migration_abort', what: 'live migration', keepsTaskState: true },
   { method: 'rollback_live_migration_at_destination', what: 'live migration', keepsTaskState: true },
-  { method: 'trigger_crash_dump', what: 'crash dumps', keepsTaskState: true },
   { method: 'attach_volume', what: 'volumes', keepsTaskState: true, undo: [dropAttachment] },
   { method: 'detach_volume', what: 'volumes', keepsTaskState: true, undo: [keepAttached] },
   { method: 'swap_volume', what: 'volumes', keepsTaskState: true },
