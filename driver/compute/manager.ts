@@ -19,13 +19,15 @@ export function computeMethods(host: ComputeHost): ReadonlyMap<string, RpcHandle
     interfaceMethods(host),
     powerMethods(host),
     lifeMethods(host),
-    refusalMethods(host),
   ];
   for (const family of families) {
     for (const [name, handler] of family) {
       if (methods.has(name)) throw new Error(`method ${name} is in two families`);
       methods.set(name, handler);
     }
+  }
+  for (const [name, handler] of refusalMethods(host)) {
+    if (!methods.has(name)) methods.set(name, handler);
   }
   return methods;
 }

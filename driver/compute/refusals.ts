@@ -69,7 +69,7 @@ const PLAIN: readonly string[] = [
 ];
 
 /** What Nova's drivers may leave out without a word. */
-const NOTHING_TO_DO: readonly string[] = ['inject_network_info', 'reset_network', 'unquiesce_instance'];
+const NOTHING_TO_DO: readonly string[] = ['reset_network', 'unquiesce_instance'];
 
 /** Handlers for all methods that nothing else here does. */
 export function refusalMethods(host: ComputeHost): ReadonlyMap<string, RpcHandler> {
