@@ -4,13 +4,14 @@
  * so an answer that comes meanwhile is not lost.
  */
 import type { ConsumeMessage } from 'amqplib';
-import { describeChain, Fault } from '../../process/fault.ts';
+import { describeChain, Fault, isFault } from '../../process/fault.ts';
 import type { Log } from '../../process/log.ts';
 import { KeptChannel, type OpenChannel } from './channel.ts';
 import type { BrokerConnection } from './connection.ts';
 import { declareQueue } from './declare.ts';
 import { idOf, openEnvelope, readReply, sealEnvelope, writeRequest, type Outgoing } from './envelope.ts';
 import { readFailure } from './failures.ts';
+import { answered, deleteByForce } from './leaderless.ts';
 import type { Publisher } from './publisher.ts';
 import { quietly } from './quietly.ts';
 import type { TopologySettings } from './settings.ts';
@@ -53,6 +54,7 @@ export class RpcClient {
   private readonly kept: KeptChannel;
   private readonly waiters = new Map<string, Waiter>();
   private readonly seen = new SeenIds();
+  private isClosing = false;
 
   constructor(parts: ClientParts) {
     this.parts = parts;
@@ -128,6 +130,7 @@ export class RpcClient {
 
   /** Ends the calls that still wait with Fault unavailable. */
   async close(): Promise<void> {
+    this.isClosing = true;
     for (const waiter of this.waiters.values()) {
       waiter.reject(new Fault('unavailable', 'wait for an answer: this service is being stopped'));
     }
@@ -158,6 +161,16 @@ export class RpcClient {
   private async consume(open: OpenChannel): Promise<void> {
     const { prefetch } = this.parts.topology;
     if (prefetch > 0) await open.channel.prefetch(prefetch);
+    try {
+      await answered(this.queue, this.subscribe(open));
+    } catch (err) {
+      // It is ours alone, and answers that nobody can read are lost anyway.
+      if (isFault(err, 'timeout')) await deleteByForce(open.model, this.queue);
+      throw err;
+    }
+  }
+
+  private async subscribe(open: OpenChannel): Promise<void> {
     await declareQueue(open.model, this.queue, this.parts.log);
     await open.channel.consume(
       this.queue.name,
@@ -170,6 +183,7 @@ export class RpcClient {
 
   private take(open: OpenChannel, message: ConsumeMessage | null): void {
     if (message === null) {
+      if (this.isClosing) return;
       this.kept.rebuild(open, 'the consumer of replies was cancelled by the broker');
       return;
     }
