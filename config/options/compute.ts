@@ -143,6 +143,10 @@ const WORK = {
   }),
   running_deleted_instance_poll_interval: seconds(1800, 'Seconds between two searches for them; 0: never.'),
   running_deleted_instance_timeout: seconds(0, 'Seconds after the deletion before something is done.'),
+  instance_delete_interval: seconds(
+    300,
+    'Seconds between two searches for what deleted instances and ended consoles left behind; 0: never.',
+  ),
   reboot_timeout: seconds(0, 'Seconds after which a reboot counts as hung; 0: never.'),
   rescue_timeout: seconds(0, 'Seconds after which a rescue is ended; 0: never.'),
   resize_confirm_window: seconds(0, 'Seconds after which a resize is confirmed by itself; 0: never.'),
@@ -187,6 +191,22 @@ export const COMPUTE_OPTIONS = {
   DEFAULT: { ...HOST, ...RPC, ...RESOURCES, ...WORK },
   ...MESSAGING_OPTIONS,
   ...CLOUD_OPTIONS,
+  image_cache: {
+    manager_interval: integerOption({
+      fallback: 2400,
+      min: -1,
+      max: MOST_S,
+      help: 'Seconds between two searches for images nobody uses; -1: never.',
+    }),
+    remove_unused_base_images: booleanOption({
+      fallback: true,
+      help: 'Delete images from this host that no instance uses.',
+    }),
+    remove_unused_original_minimum_age_seconds: seconds(
+      86_400,
+      'Seconds an image is kept after its last use.',
+    ),
+  },
   upgrade_levels: {
     compute: textOption({ fallback: '', help: 'Read for the log only: every 6.x is accepted.' }),
   },

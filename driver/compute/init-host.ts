@@ -15,6 +15,7 @@ import { POWER, type ComputeHost, type PowerState } from './host.ts';
 import { lifeMethods } from './life.ts';
 import { setError } from './method.ts';
 import { noteFault } from './outcome.ts';
+import { callOwn } from './own-requests.ts';
 import { powerMethods } from './power.ts';
 import { mustAskIfBegun, recoveryOf, type Recovery } from './recovery-rules.ts';
 import { wasBegun } from './was-begun.ts';
@@ -187,10 +188,8 @@ class HostRecovery {
 
   /** As if the message had come again. */
   private async repeat(method: string, args: Json): Promise<void> {
-    const { context } = this;
     const handler = this.methods.get(method);
     if (handler === undefined) throw new Error(`there is no method ${method}`);
-    const requestId = requestIdOf(context);
-    await handler({ method, version: '6.0', namespace: null, args, context, requestId, reply: null });
+    await callOwn(handler, this.context, method, args);
   }
 }

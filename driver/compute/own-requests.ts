@@ -1,9 +1,11 @@
 /** What the service asks of itself, as Nova's API would ask it: the task state, the action users see, the cast. */
 import { describeChain } from '../../process/fault.ts';
+import { requestIdOf } from '../nova/context.ts';
 import { saveInstance } from '../nova/instances.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
 import type { RpcContext } from '../rpc/envelope.ts';
 import type { Json } from '../rpc/json.ts';
+import type { RpcHandler } from '../rpc/server.ts';
 import type { ComputeHost } from './host.ts';
 
 export interface OwnRequest {
@@ -36,6 +38,15 @@ export const DELETE: OwnRequest = {
   action: 'delete',
   taskState: 'deleting',
   args: {},
+};
+
+/** In place of a soft one that hangs. */
+export const HARD_REBOOT: OwnRequest = {
+  method: 'reboot_instance',
+  action: 'reboot',
+  taskState: 'rebooting_hard',
+  args: { block_device_info: null, reboot_type: 'HARD' },
+  from: ['rebooting', 'reboot_pending', 'reboot_started'],
 };
 
 const VERSION = '6.0';
@@ -87,4 +98,15 @@ async function takeBack(
       error: describeChain(failure),
     });
   }
+}
+
+/** As if the message had come: for recovery and periodic tasks, which wait for the end. */
+export async function callOwn(
+  handler: RpcHandler,
+  context: RpcContext,
+  method: string,
+  args: Json,
+): Promise<void> {
+  const requestId = requestIdOf(context);
+  await handler({ method, version: VERSION, namespace: null, args, context, requestId, reply: null });
 }
