@@ -131,6 +131,11 @@ const OF_LATER_LXD = [
   'instance_create_start',
 ] as const;
 
-export const OWN_EXTENSIONS = ['slipway_request_id'] as const;
+export const OWN_EXTENSIONS = [
+  'slipway_request_id',
+  'slipway_memory_swap_size',
+  'slipway_disk_empty',
+  'slipway_disk_root',
+] as const;
 
 export const API_EXTENSIONS: readonly string[] = [...OF_LXD, ...OF_LATER_LXD, ...OWN_EXTENSIONS];

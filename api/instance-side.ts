@@ -13,6 +13,7 @@ import type { HostFacts } from './instances/host.ts';
 import type { InstanceParts } from './instances/parts.ts';
 import { type Powers } from './instances/power.ts';
 import { autostart, recoverInstances } from './instances/recovery.ts';
+import { refuseWhileLent } from './instances/private-disks.ts';
 import { instanceIdmap, rootSteps } from './instances/root-plan.ts';
 import { finishRenames } from './instances/rename.ts';
 import { LxcRuntime } from './instances/runtime.ts';
@@ -82,6 +83,7 @@ export function buildInstanceSide(given: InstanceSideParts): InstanceSide {
     roots: {
       rootPlan: (id) => {
         const expanded = given.store.expand(given.store.byId(id));
+        refuseWhileLent({ store: given.store, status: (other) => runtime.status(other) }, expanded.row);
         return rootSteps(given, expanded, instanceIdmap(given, expanded).extents);
       },
     },

@@ -10,6 +10,7 @@ import type { Networks } from '../network/types.ts';
 import { checkConfig } from './config-keys.ts';
 import { checkDevice, innerPathOf, isRootDisk } from './device-keys.ts';
 import type { InstanceParts } from './parts.ts';
+import { rootOf } from './private-disks.ts';
 import type { Expanded } from './types.ts';
 import { parseBytes } from './values.ts';
 
@@ -41,6 +42,12 @@ export function checkProfile(
   checkConfig(config, 'profile');
   for (const [name, device] of Object.entries(devices)) {
     checkDevice(name, device, nictypeOf(name, device, networks));
+    if (rootOf(device) !== null) {
+      throw new Fault(
+        'bad_request',
+        `device "${name}": the root of an instance is lent to one instance, not to a profile`,
+      );
+    }
   }
   rootDiskOf(devices);
 }

@@ -9,6 +9,7 @@
 import { Fault, isFault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import { parseRawIdmap } from '../idmap/idmap.ts';
+import { isSwapSize } from './limits.ts';
 import { checkRawLxc } from './raw-lxc.ts';
 import {
   checkExpiry,
@@ -35,6 +36,11 @@ export type ConfigScope = 'instance' | 'profile';
 const anything: ValueCheck = () => undefined;
 const bool: ValueCheck = (value) => void parseBool(value);
 const bytes: ValueCheck = (value) => void parseBytes(value);
+/** A size is the swap an instance may use beyond its memory. */
+const boolOrBytes: ValueCheck = (value) => {
+  if (isSwapSize(value)) parseBytes(value);
+  else parseBool(value);
+};
 const priority: ValueCheck = (value) => void parsePriority(value);
 const integer =
   (min: number, max?: number): ValueCheck =>
@@ -102,7 +108,7 @@ const KEYS: Readonly<Record<string, ValueCheck>> = {
   'limits.hugepages.1GB': bytes,
   'limits.memory': (value) => void parseMemoryLimit(value),
   'limits.memory.enforce': oneOf('hard', 'soft'),
-  'limits.memory.swap': bool,
+  'limits.memory.swap': boolOrBytes,
   'limits.memory.swap.priority': priority,
   'limits.network.priority': priority,
   'limits.processes': integer(1),

@@ -8,6 +8,7 @@ import type { InstanceRow } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
 import { instanceUrl } from './instance-url.ts';
 import type { InstanceParts } from './parts.ts';
+import { refuseWhileLent } from './private-disks.ts';
 import { parseBool } from './values.ts';
 
 export type DeleteParts = Pick<
@@ -21,6 +22,7 @@ export function checkDelete(parts: Pick<InstanceParts, 'store' | 'runtime'>, row
   if (parts.runtime.status(row.id) !== 'Stopped') {
     throw new Fault('bad_request', 'Instance is running');
   }
+  refuseWhileLent({ store: parts.store, status: (id) => parts.runtime.status(id) }, row);
   if (parseBool(parts.store.expand(row).config['security.protection.delete'])) {
     throw new Fault('forbidden', 'Instance is protected: unset security.protection.delete first');
   }

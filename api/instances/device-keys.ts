@@ -8,6 +8,8 @@
 import { posix } from 'node:path';
 import { Fault, isFault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
+import { MIN_ROOT_BYTES } from '../storage/root-file.ts';
+import { checkInstanceName } from './names.ts';
 import {
   checkAddress,
   checkSubnets,
@@ -125,6 +127,24 @@ const BOUND_DISK: KeyTable = {
   propagation: may(oneOf(...PROPAGATIONS)),
   'raw.mount.options': may(anything),
   ...DISK_LIMITS,
+};
+
+/** Assembled at a start: see private-disks.ts. */
+const EMPTY_DISK: KeyTable = {
+  path: must(innerPath),
+  source: must(anything),
+  size: must((value) => {
+    if (parseBytes(value) < MIN_ROOT_BYTES) throw wrong(value, 'is too small for a disk; the least is 16MiB');
+  }),
+  readonly: may(bool),
+};
+
+const OTHER_ROOT: KeyTable = {
+  path: must(innerPath),
+  source: must((value) => {
+    checkInstanceName(value.replace(/^root:/, ''));
+  }),
+  readonly: may(bool),
 };
 
 const NIC: KeyTable = {
@@ -246,6 +266,8 @@ function tableOf(device: StringMap, nictype: string): KeyTable {
 
 function diskTable(device: StringMap): KeyTable {
   if (device['path'] === '/') return ROOT_DISK;
+  if (device['source'] === 'empty:') return EMPTY_DISK;
+  if (device['source']?.startsWith('root:') === true) return OTHER_ROOT;
   if ((device['pool'] ?? '') !== '') {
     throw new Fault(
       'bad_request',

@@ -12,6 +12,7 @@ import type { StringMap } from '../db/rows.ts';
 import { runTool } from '../tools.ts';
 import type { MountEntry } from './lxc-config.ts';
 import type { Expanded } from './types.ts';
+import { isPrivateSource } from './private-disks.ts';
 import { parseBool } from './values.ts';
 
 export interface DevicePlan {
@@ -49,7 +50,7 @@ function orderedDevices(expanded: Expanded): [string, StringMap][] {
   return Object.entries(expanded.devices)
     .filter(
       ([, c]) =>
-        (c['type'] === 'disk' && c['path'] !== '/') ||
+        (c['type'] === 'disk' && c['path'] !== '/' && !isPrivateSource(c['source'])) ||
         c['type'] === 'unix-char' ||
         c['type'] === 'unix-block',
     )
@@ -64,6 +65,12 @@ function isRequired(config: StringMap): boolean {
 /** null when an optional source is not there. */
 export async function planDisk(device: string, config: StringMap): Promise<MountEntry | null> {
   const source = config['source'] ?? '';
+  if (isPrivateSource(source)) {
+    throw new Fault(
+      'bad_request',
+      `device "${device}": a disk of ${source} can only be added while the instance is stopped`,
+    );
+  }
   const found = await statOrNull(source);
   if (found === null) {
     if (!isRequired(config)) return null;

@@ -6,6 +6,7 @@
  */
 import type { StringMap } from '../db/rows.ts';
 import type { HostFacts } from './host.ts';
+import { Fault } from '../../process/fault.ts';
 import { parseBool, parseBytes, parseCpuAllowance } from './values.ts';
 
 export interface CgroupSetting {
@@ -45,8 +46,9 @@ export function memoryLimit(config: StringMap, host: HostFacts): number | null {
 
 function memorySettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   const bytes = memoryLimit(config, host);
+  const swapBytes = swapLimit(config, host, bytes);
   const swap = config['limits.memory.swap'] ?? '';
-  const mayswap = swap === '' || parseBool(swap);
+  const mayswap = swap === '' || swapBytes !== null || parseBool(swap);
   const out: CgroupSetting[] = [];
   const soft = config['limits.memory.enforce'] === 'soft';
   if (host.v1['memory'] !== undefined) {
@@ -57,7 +59,7 @@ function memorySettings(config: StringMap, host: HostFacts): CgroupSetting[] {
     if (bytes !== null && !soft) {
       set('limit_in_bytes', String(bytes));
       // The sum of memory and swap is what is limited, so that a guest cannot trade one for the other.
-      if (host.swapAccounting) set('memsw.limit_in_bytes', String(bytes));
+      if (host.swapAccounting) set('memsw.limit_in_bytes', String(bytes + (swapBytes ?? 0)));
       set('soft_limit_in_bytes', String(Math.floor(bytes * 0.9)));
     }
     const priority = Number(config['limits.memory.swap.priority'] ?? '10');
@@ -75,11 +77,41 @@ function memorySettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   if (bytes !== null && !soft) {
     set('max', String(bytes));
     set('low', String(Math.floor(bytes * 0.9)), '0');
-    set('swap.max', '0');
+    set('swap.max', String(swapBytes ?? 0));
+  } else if (swapBytes !== null) {
+    set('swap.max', String(swapBytes));
   } else if (!mayswap) {
     set('swap.max', '0');
   }
   return out;
+}
+
+/**
+ * Bytes of swap in `limits.memory.swap`; null when it says yes, no or nothing.
+ * Fault bad_request where the kernel could not keep to it.
+ */
+function swapLimit(config: StringMap, host: HostFacts, memoryBytes: number | null): number | null {
+  const text = config['limits.memory.swap'] ?? '';
+  if (!isSwapSize(text)) return null;
+  const isV1 = host.v1['memory'] !== undefined;
+  if (isV1 && !host.swapAccounting) {
+    throw new Fault(
+      'bad_request',
+      `limits.memory.swap = ${text} cannot be kept: this host does not count swap; boot it with swapaccount=1`,
+    );
+  }
+  if (isV1 && (memoryBytes === null || config['limits.memory.enforce'] === 'soft')) {
+    throw new Fault(
+      'bad_request',
+      `limits.memory.swap = ${text} needs a hard limits.memory on this host: memory and swap are counted together`,
+    );
+  }
+  return parseBytes(text);
+}
+
+/** True for a size; what is neither that nor yes or no has been refused before. */
+export function isSwapSize(text: string): boolean {
+  return /^\d+ ?[kMGTPE]/.test(text);
 }
 
 function cpuSettings(config: StringMap, host: HostFacts): CgroupSetting[] {

@@ -15,6 +15,7 @@ import { containerName } from '../paths.ts';
 import { instanceUrl } from './instance-url.ts';
 import { checkInstanceName } from './names.ts';
 import type { InstanceParts } from './parts.ts';
+import { refuseWhileLent } from './private-disks.ts';
 import { withChanges } from './volatile-keys.ts';
 
 const MARKER = 'volatile.rename.from';
@@ -34,6 +35,7 @@ export function checkRename(
   if (parts.runtime.status(row.id) !== 'Stopped') {
     throw new Fault('bad_request', 'Renaming of running instance not allowed: stop it first');
   }
+  refuseWhileLent({ store: parts.store, status: (id) => parts.runtime.status(id) }, row);
   if (parts.store.has(row.project, name)) throw new Fault('already_exists', `Name "${name}" already in use`);
 }
 

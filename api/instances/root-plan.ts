@@ -45,16 +45,17 @@ function isolatedRanges(parts: Pick<RuntimeParts, 'store'>, except: string): Hos
   return out;
 }
 
-/** `private-mounts`, `idmap` and the pool's own steps. */
+/** `private-mounts`, `idmap`, what has to be assembled `before`, and the pool's own steps. */
 export async function rootSteps(
   parts: Pick<RuntimeParts, 'pools'>,
   expanded: Expanded,
   idmap: readonly IdExtent[],
+  before: readonly Step[] = [],
 ): Promise<{ readonly plan: Step[]; readonly root: string }> {
   const pool = parts.pools.get(expanded.row.pool);
   const volume = rootVolume(expanded);
   return {
-    plan: [steps.privateMounts(), steps.idmap(idmap), ...(await pool.rootSteps(volume, idmap))],
+    plan: [steps.privateMounts(), steps.idmap(idmap), ...before, ...(await pool.rootSteps(volume, idmap))],
     root: pool.rootPath(volume),
   };
 }

@@ -11,6 +11,7 @@ import { containerName } from '../paths.ts';
 import { applyChanges, repinCpus } from './apply.ts';
 import type { VolatileChanges } from './apply.ts';
 import { freezeInstance, readFrozen, unfreezeInstance } from './freeze.ts';
+import { cgroupSettings } from './limits.ts';
 import { planNics } from './nics.ts';
 import { instanceIdmap } from './root-plan.ts';
 import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
@@ -80,6 +81,7 @@ export class LxcRuntime implements Runtime {
   validate(next: Expanded): void {
     refuseNetworkPriority(next);
     seccompPolicy(next.config);
+    cgroupSettings(next.config, this.parts.host);
     instanceIdmap(this.parts, next);
     planNics(next, (name) => this.parts.networks.managed(name), nicNames);
   }

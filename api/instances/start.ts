@@ -28,6 +28,7 @@ import { renderLxcConfig } from './lxc-config.ts';
 import { watchMonitor } from './monitors.ts';
 import type { NicPlan } from './nics.ts';
 import { planNics } from './nics.ts';
+import { planPrivateDisks, refuseWhileLent } from './private-disks.ts';
 import { instanceIdmap, rootSteps, rootVolume, templateSteps } from './root-plan.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { seccompPolicy } from './seccomp.ts';
@@ -65,6 +66,7 @@ export async function startInstance(parts: RuntimeParts, id: string, signal: Abo
     await parts.store.change(id, { phase: 'ready' });
   });
   try {
+    refuseWhileLent({ store: parts.store, status: (other) => parts.powers.status(other) }, expanded.row);
     const priority = Number(expanded.config['boot.autostart.priority'] ?? '0');
     await parts.queue.run(priority, signal, () => bringUp(parts, expanded, undo, signal));
     undo.keep();
@@ -136,8 +138,15 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
   const { place, extents } = instanceIdmap(parts, expanded);
   const nics = planNics(expanded, (n) => parts.networks.managed(n), nicNames);
   const devices = await planDevices(expanded, deviceDir(parts, row));
-  const { plan, root } = await rootSteps(parts, expanded, extents);
-  const configFile = await writeConfig(parts, expanded, { root, nics, devices, idmap: extents });
+  const disks = await planPrivateDisks(parts, expanded, extents, deviceDir(parts, row));
+  const { plan, root } = await rootSteps(parts, expanded, extents, disks.before);
+  const mounts = [...devices.mounts, ...disks.mounts];
+  const configFile = await writeConfig(parts, expanded, {
+    root,
+    nics,
+    devices: { ...devices, mounts },
+    idmap: extents,
+  });
   const mapText = renderIdmap(extents);
   const isolated = parseBool(expanded.config['security.idmap.isolated']);
   const config: Record<string, string> = {
@@ -153,6 +162,7 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
   return {
     steps: [
       ...plan,
+      ...disks.after,
       ...(await templateSteps(parts, expanded, root)),
       ...nodeSteps,
       steps.start(parts.paths.lxc, containerName(row.project, row.name), configFile),

@@ -27,12 +27,6 @@ export function flavorLimits(flavor: Flavor): Limits {
       `build with flavor ${flavor.name}: extra spec ${unknown} means nothing to a container`,
     );
   }
-  if (flavor.ephemeralGb > 0) {
-    throw new Fault(
-      'bad_request',
-      `build with flavor ${flavor.name}: ephemeral disks are not supported; set ephemeral to 0`,
-    );
-  }
   return {
     config: { ...base(flavor), ...cpuQuota(flavor, specs), ...security(flavor, specs) },
     root: {
@@ -65,7 +59,7 @@ function base(flavor: Flavor): Record<string, string> {
     'limits.cpu': String(flavor.vcpus),
     'limits.memory': `${String(flavor.memoryMb)}MiB`,
     // Without swap in the flavor none of the host's is used.
-    'limits.memory.swap': String(flavor.swapMb > 0),
+    'limits.memory.swap': flavor.swapMb > 0 ? `${String(flavor.swapMb)}MiB` : 'false',
   };
 }
 

@@ -47,7 +47,7 @@ export function guestBody(instance: NovaInstance, vifs: NetworkInfo, options: Sp
     ...(Object.keys(nic).length === 0 ? {} : { [NIC_LIMITS_KEY]: JSON.stringify(nic) }),
     ...(adminUser === '' ? {} : { [ADMIN_KEY]: adminUser }),
   };
-  return { ...body, config, devices: { ...body.devices, ...ephemeralDisk(instance, options.pool) } };
+  return { ...body, config, devices: { ...body.devices, ...ephemeralDisk(instance) } };
 }
 
 /** The body of the guest that looks after another one, which is called `kept` meanwhile. */
@@ -156,11 +156,11 @@ function hostnameConfig(hostname: string): Record<string, string> {
   return isName ? { 'raw.lxc': `lxc.uts.name = ${hostname}` } : {};
 }
 
-function ephemeralDisk(instance: NovaInstance, pool: string): Record<string, DeviceConfig> {
+function ephemeralDisk(instance: NovaInstance): Record<string, DeviceConfig> {
   const { ephemeralGb } = instance.flavor;
   if (ephemeralGb === 0) return {};
   const size = `${String(ephemeralGb)}GiB`;
-  return { [EPHEMERAL_DEVICE]: { type: 'disk', source: 'empty:', pool, size, path: EPHEMERAL_PATH } };
+  return { [EPHEMERAL_DEVICE]: { type: 'disk', source: 'empty:', size, path: EPHEMERAL_PATH } };
 }
 
 function areSame(

@@ -26,7 +26,7 @@ const KEYS: readonly (readonly [string, readonly string[], readonly string[]])[]
   ['limits.kernel.nofile', ['1024', '1:2', 'unlimited'], ['x']],
   ['limits.memory', ['64MiB', '10%'], ['0', '12X', '0%']],
   ['limits.memory.enforce', ['hard', 'soft'], ['maybe']],
-  ['limits.memory.swap', ['true'], ['10x']],
+  ['limits.memory.swap', ['true', '0', '64MiB'], ['10x', '10XiB']],
   ['limits.memory.swap.priority', ['0'], ['20']],
   ['limits.network.priority', ['0'], ['20']],
   ['limits.processes', ['100'], ['0', 'x']],

@@ -127,16 +127,12 @@ test('extra specs that would be ignored or contradict each other are refused', (
       (err) => isFault(err, 'bad_request'),
     );
   }
-  assert.throws(
-    () => limitsOf({}, { ephemeral_gb: 1 }),
-    (err) => isFault(err, 'bad_request'),
-  );
 });
 
 test('no root disk size means no limit, swap follows the flavor', () => {
   const limits = limitsOf({}, { root_gb: 0, swap: 512 });
   assert.deepEqual(limits.root, {});
-  assert.equal(limits.config['limits.memory.swap'], 'true');
+  assert.equal(limits.config['limits.memory.swap'], '512MiB');
 });
 
 test('names follow instance_name_template', () => {
