@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
 import { LxcClient, SKIP } from '../support/lxc-client.ts';
@@ -82,6 +85,86 @@ test('a token lets one client in, once', { skip: SKIP }, async () => {
     await third.close();
   }
 });
+
+test('a client that joined with the password is listed, shown and shut out', { skip: SKIP }, async () => {
+  const other = await LxcClient.create(daemon);
+  try {
+    await other.ok('remote', 'add', 'joined', url, '--accept-certificate', '--password', 'sesame');
+    const mark = await fingerprintOf(other);
+    const listed = await other.ok('config', 'trust', 'list', 'joined:');
+    const heading = listed.split('\n').find((line) => line.includes('TYPE')) ?? '';
+    const columns = heading.split('|').map((column) => column.trim());
+    assert.deepEqual(columns, [
+      '',
+      'TYPE',
+      'NAME',
+      'COMMON NAME',
+      'FINGERPRINT',
+      'ISSUE DATE',
+      'EXPIRY DATE',
+      '',
+    ]);
+    const row = listed.split('\n').find((line) => line.includes(mark.slice(0, 12))) ?? '';
+    assert.match(row, /^\| client +\| 127\.0\.0\.1 +\| /);
+    const shown = await lxc.ok('config', 'trust', 'show', mark);
+    assert.match(shown, /^name: 127\.0\.0\.1$/m);
+    assert.match(shown, /^type: client$/m);
+    assert.match(shown, /^restricted: false$/m);
+    await lxc.ok('config', 'trust', 'remove', mark);
+    assert.doesNotMatch(await lxc.ok('config', 'trust', 'list'), new RegExp(mark.slice(0, 12)));
+    assert.match(await other.refused('config', 'trust', 'list', 'joined:'), /not authorized|Forbidden/i);
+  } finally {
+    await other.close();
+  }
+});
+
+test('a token for some projects makes a client of those projects', { skip: SKIP }, async () => {
+  await lxc.ok('project', 'create', 'p1');
+  await lxc.ok('config', 'trust', 'add', '--name', 'laptop', '--restricted', '--projects', 'p1');
+  const tokens = await lxc.ok('config', 'trust', 'list-tokens', '--format', 'csv');
+  const token = /^laptop,([A-Za-z0-9+/=]+),/m.exec(tokens)?.[1];
+  assert.ok(token !== undefined, tokens);
+  const other = await LxcClient.create(daemon);
+  try {
+    await other.ok('remote', 'add', 'tokened', token);
+    assert.equal((await lxc.ok('config', 'trust', 'list-tokens', '--format', 'csv')).trim(), '');
+    const mark = await fingerprintOf(other);
+    const shown = await lxc.ok('config', 'trust', 'show', mark);
+    assert.match(shown, /^name: laptop$/m);
+    assert.match(shown, /^restricted: true$/m);
+    assert.match(shown, /^projects:\n- p1$/m);
+    assert.equal(await other.ok('list', 'tokened:', '--project', 'p1', '-f', 'csv'), '');
+    assert.match(
+      await other.refused('list', 'tokened:', '--project', 'default'),
+      /not authorized|Forbidden/i,
+    );
+    await lxc.ok('config', 'trust', 'remove', mark);
+  } finally {
+    await other.close();
+  }
+  await lxc.ok('project', 'delete', 'p1');
+});
+
+test('a client that is trusted already is told so when it comes with a token', { skip: SKIP }, async () => {
+  const other = await LxcClient.create(daemon);
+  try {
+    await other.ok('remote', 'add', 'once', url, '--accept-certificate', '--password', 'sesame');
+    const lines = (await lxc.ok('config', 'trust', 'add', '--name', 'twice')).trim().split('\n');
+    const again = await other.run(['remote', 'add', 'again', lines.at(-1) ?? '', '--accept-certificate']);
+    assert.notEqual(again.code, 0);
+    assert.match(again.err, /already trusted/);
+    await lxc.ok('config', 'trust', 'revoke-token', 'twice');
+    await lxc.ok('config', 'trust', 'remove', await fingerprintOf(other));
+  } finally {
+    await other.close();
+  }
+});
+
+/** Of the certificate that the client has made for itself. */
+async function fingerprintOf(client: LxcClient): Promise<string> {
+  const certificate = new X509Certificate(await readFile(join(client.conf, 'client.crt')));
+  return certificate.fingerprint256.replaceAll(':', '').toLowerCase();
+}
 
 const EVENTS: readonly (readonly [string, readonly string[], RegExp])[] = [
   ['lifecycle', ['--type=lifecycle'], /^ *action: profile-updated$/m],
