@@ -107,7 +107,8 @@ export class KeptChannel {
     try {
       await this.parts.setup(open);
     } catch (err) {
-      await channel.close().catch(() => undefined);
+      // It may be the channel that the broker no longer answers on.
+      await quietly(channel.close());
       throw broke ?? err;
     }
     if (this.hasStopped()) {

@@ -22,6 +22,7 @@ import {
 import { dispatchError } from './failures.ts';
 import type { Gate } from './gate.ts';
 import type { Json } from './json.ts';
+import { answered } from './leaderless.ts';
 import { NovaError } from './nova-error.ts';
 import { quietly } from './quietly.ts';
 import type { Outcome, Replies } from './replies.ts';
@@ -131,19 +132,21 @@ export class RpcServer {
     const { prefetch } = this.parts.topology;
     if (prefetch > 0) await open.channel.prefetch(prefetch);
     this.tags.clear();
-    for (const queue of this.queues) {
-      await declareQueue(open.model, queue, this.log);
-      const consumer = await open.channel.consume(
-        queue.name,
-        (message) => {
-          this.take(open, queue, message);
-        },
-        { noAck: false, arguments: { ...queue.consumerArgs, ...this.streamOffset(queue) } },
-      );
-      this.tags.add(consumer.consumerTag);
-    }
+    for (const queue of this.queues) await answered(queue, this.subscribe(open, queue));
     if (this.isStopping) throw new Error('the server is being stopped');
     this.log.info('requests are taken', { queues: this.queues.map((queue) => queue.name) });
+  }
+
+  private async subscribe(open: OpenChannel, queue: Queue): Promise<void> {
+    await declareQueue(open.model, queue, this.log);
+    const consumer = await open.channel.consume(
+      queue.name,
+      (message) => {
+        this.take(open, queue, message);
+      },
+      { noAck: false, arguments: { ...queue.consumerArgs, ...this.streamOffset(queue) } },
+    );
+    this.tags.add(consumer.consumerTag);
   }
 
   private streamOffset(queue: Queue): Record<string, unknown> {

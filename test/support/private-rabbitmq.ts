@@ -108,6 +108,14 @@ export class PrivateRabbit {
     while (await isOpen(this.port)) await sleep(20);
   }
 
+  /**
+   * Has the broker write which quorum queues it has: RabbitMQ 3.10 does so at
+   * leisure, and a queue made just before a crash is no good afterwards.
+   */
+  writeDown(): void {
+    this.control('eval', '[ok = dets:sync(Table) || Table <- dets:all()].');
+  }
+
   /** Runs rabbitmqctl; gives what it prints. */
   control(...args: readonly string[]): string {
     const done = spawnSync(join(PROGRAMS, 'rabbitmqctl'), ['-q', ...args], {
@@ -136,7 +144,8 @@ export class PrivateRabbit {
       child.kill('SIGKILL');
       await ended;
     }
-    rmSync(this.folder, { recursive: true, force: true });
+    // What the broker has started writes for a moment longer.
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 
   private listenWithTls(from: string): void {
