@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { loadComputeConfig } from '../config/load-compute.ts';
 import { describeChain } from '../process/fault.ts';
 import { openLog } from '../process/log.ts';
-import { ComputeService } from './service.ts';
+import { ComputeService, openParts } from './service.ts';
 
 /** Runs until a signal ends it. Resolves to the exit code: 0 when asked to stop, 1 on an error. */
 export async function runCompute(argv: readonly string[]): Promise<number> {
@@ -27,7 +27,7 @@ export async function runCompute(argv: readonly string[]): Promise<number> {
   process.on('SIGHUP', () => {
     log.info('SIGHUP changes nothing: restart the service to read nova.conf again');
   });
-  const service = new ComputeService(config, log);
+  const service = new ComputeService(config, log, openParts(config, log));
   try {
     await service.start(ending.signal);
     // The heap otherwise grows to twice what is needed before it is swept.

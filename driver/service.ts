@@ -13,7 +13,7 @@ import { Lanes } from '../process/lanes.ts';
 import type { Log } from '../process/log.ts';
 import { repeat, type Periodic } from '../process/periodic.ts';
 import { openCloud, type Cloud } from './cloud/cloud.ts';
-import { ImageCache } from './cloud/image-cache.ts';
+import { ImageCache, type ImageStore } from './cloud/image-cache.ts';
 import { createEventWaiters } from './compute/event-waiters.ts';
 import { heartbeat } from './compute/heartbeat.ts';
 import { hostAddress, hostName } from './compute/host-facts.ts';
@@ -41,7 +41,7 @@ import { adminContext, requestIdOf } from './nova/context.ts';
 import { findService } from './nova/host-records.ts';
 import type { NovaObject } from './nova/versioned-object.ts';
 import { Messaging } from './rpc/messaging.ts';
-import type { RpcServer } from './rpc/server.ts';
+import type { Endpoint, RpcServer } from './rpc/server.ts';
 
 const EVER_MS = 2 ** 31 - 1;
 /** What may still end when its time is over: undo lists, writes to the database. */
@@ -49,14 +49,33 @@ const LAST_WORK_MS = 5000;
 const DEFAULT_UPDATE_S = 60;
 const NAMES_SERVICE = 66;
 
+/** What the service reaches its neighbours by. */
+export interface ServiceParts {
+  readonly daemon: ImageStore & Pick<LxdClient, 'server' | 'close'>;
+  readonly guests: Guests;
+  readonly cloud: Cloud;
+  readonly messaging: Pick<Messaging, 'client' | 'notifier' | 'start' | 'close'> & {
+    server(topic: string, endpoints: readonly Endpoint[]): Pick<RpcServer, 'start' | 'stop'>;
+  };
+}
+
+/** Opens no connection yet. Fault bad_request names the option that is wrong. */
+export function openParts(config: ComputeConfig, log: Log): ServiceParts {
+  const { options, sections } = config;
+  const daemon = new LxdClient(options.slipway.socket);
+  return {
+    daemon,
+    guests: createGuests({ client: daemon, options, log }),
+    cloud: openCloud({ log, sections, readFile: (path) => readFileSync(path, 'utf8') }),
+    messaging: new Messaging(options, hostName(options), log),
+  };
+}
+
 export class ComputeService {
   private readonly config: ComputeConfig;
   private readonly log: Log;
   private readonly name: string;
-  private readonly lxd: LxdClient;
-  private readonly guests: Guests;
-  private readonly cloud: Cloud;
-  private readonly messaging: Messaging;
+  private readonly parts: ServiceParts;
   private readonly conductor: Conductor;
   private readonly lanes = new Lanes();
   private readonly events = createEventWaiters();
@@ -64,24 +83,15 @@ export class ComputeService {
   private readonly tasksEnd = new AbortController();
   private readonly end = new AbortController();
   private readonly background = new Set<Promise<void>>();
-  private servers: readonly RpcServer[] = [];
+  private servers: readonly Pick<RpcServer, 'start' | 'stop'>[] = [];
   private tracker: HostTracker | null = null;
 
-  /** Opens no connection yet. Fault bad_request names the option that is wrong. */
-  constructor(config: ComputeConfig, log: Log) {
-    const { options } = config;
+  constructor(config: ComputeConfig, log: Log, parts: ServiceParts) {
     this.config = config;
     this.log = log;
-    this.name = hostName(options);
-    this.lxd = new LxdClient(options.slipway.socket);
-    this.guests = createGuests({ client: this.lxd, options, log });
-    this.cloud = openCloud({
-      log,
-      sections: config.sections,
-      readFile: (path) => readFileSync(path, 'utf8'),
-    });
-    this.messaging = new Messaging(options, this.name, log);
-    this.conductor = new Conductor(this.messaging.client, options.DEFAULT.long_rpc_timeout * 1000);
+    this.name = hostName(config.options);
+    this.parts = parts;
+    this.conductor = new Conductor(parts.messaging.client, config.options.DEFAULT.long_rpc_timeout * 1000);
   }
 
   /**
@@ -92,10 +102,10 @@ export class ComputeService {
   async start(signal: AbortSignal): Promise<void> {
     const { log, conductor, config } = this;
     const context = adminContext();
-    await this.lxd.server({ requestId: requestIdOf(context), signal });
-    if (!this.cloud.hasServiceUser)
+    await this.parts.daemon.server({ requestId: requestIdOf(context), signal });
+    if (!this.parts.cloud.hasServiceUser)
       log.warn('without [service_user] long work fails when a token of a user ends');
-    this.messaging.start();
+    this.parts.messaging.start();
     await waitForConductor(conductor, log, signal);
     const answered = <T>(work: () => Promise<T>): Promise<T> => untilAnswered(log, signal, work);
     await answered(() => refuseOldPeers(conductor));
@@ -138,10 +148,11 @@ export class ComputeService {
     this.end.abort();
     const rest = Promise.all([this.lanes.settled(), this.tracker?.settled(), ...this.background]);
     await Promise.race([rest, sleep(LAST_WORK_MS, undefined, { ref: false })]);
-    await this.guests.close();
-    await this.messaging.close();
-    this.cloud.close();
-    this.lxd.close();
+    const { daemon, guests, cloud, messaging } = this.parts;
+    await guests.close();
+    await messaging.close();
+    cloud.close();
+    daemon.close();
     this.log.info('stopped', { host: this.name });
   }
 
@@ -149,7 +160,8 @@ export class ComputeService {
     service: NovaObject | null,
     current: () => NovaObject | null,
   ): Promise<HostTracker> {
-    const { conductor, guests, log, config, name } = this;
+    const { conductor, log, config, name } = this;
+    const { guests, cloud } = this.parts;
     const context = adminContext();
     const present = await guests.list({ requestId: requestIdOf(context), signal: this.end.signal });
     const [folder = config.options.DEFAULT.state_path, ...folders] = config.identityFolders;
@@ -164,7 +176,7 @@ export class ComputeService {
       },
       context,
     );
-    const { placement } = this.cloud;
+    const { placement } = cloud;
     return new HostTracker({
       conductor,
       guests,
@@ -180,7 +192,8 @@ export class ComputeService {
   }
 
   private makeHost(tracker: HostTracker): ComputeHost {
-    const { conductor, cloud, log, name, config } = this;
+    const { conductor, log, name, config } = this;
+    const { cloud, daemon, guests, messaging } = this.parts;
     const { options } = config;
     const { signal } = this.end;
     return {
@@ -188,11 +201,11 @@ export class ComputeService {
       options,
       log,
       conductor,
-      client: this.messaging.client,
-      notifier: this.messaging.notifier,
+      client: messaging.client,
+      notifier: messaging.notifier,
       cloud,
-      images: new ImageCache({ glance: cloud.glance, store: this.lxd, log }),
-      guests: this.guests,
+      images: new ImageCache({ glance: cloud.glance, store: daemon, log }),
+      guests,
       tracker,
       networks: createNetworks({
         conductor,
@@ -217,7 +230,7 @@ export class ComputeService {
       // Builds wait for these with a place taken.
       unlimited: new Set(['external_instance_event']),
     };
-    this.servers = ['compute', 'compute-alt'].map((topic) => this.messaging.server(topic, [endpoint]));
+    this.servers = ['compute', 'compute-alt'].map((topic) => this.parts.messaging.server(topic, [endpoint]));
     for (const server of this.servers) await server.start(this.end.signal);
   }
 
