@@ -76,6 +76,7 @@ function openDaemonNetworks(parts: Ground & Data) {
     ...parts,
     db: parts.database,
     runTool,
+    ovsConnection: () => parts.serverConfig.get('network.ovs.connection'),
     users: (network) => [
       ...instanceUsers.ofNetwork(store, network),
       ...profileUsers.ofNetwork(profileStore, projectStore, network),

@@ -4,6 +4,7 @@ import type { ServerKey } from '../config/options/server.ts';
 import { Fault } from '../process/fault.ts';
 import { checkExpiry, parseBool, parseBytes, parseInteger, wrong } from './instances/values.ts';
 import { parseListenAddress } from './http/address.ts';
+import { parseOvsdbAddress } from './network/ovsdb.ts';
 
 const COMPRESSORS = new Set(['gzip', 'bzip2', 'lzma', 'xz', 'zstd', 'squashfs', 'none']);
 /** The options reach a tool's command line: levels, threads and a few harmless words, nothing that names a file. */
@@ -45,6 +46,9 @@ export function canonical(key: ServerKey, text: string): string {
       return text;
     case 'compression':
       checkCompression(text);
+      return text;
+    case 'ovsdb':
+      parseOvsdbAddress(text);
       return text;
     case 'text':
     case 'password':

@@ -166,6 +166,13 @@ const TRAFFIC: KeyTable = {
   'ipv6.routes': may(subnets(6)),
 };
 
+/** Of the interface's row in the database of Open vSwitch; our own marks are not for others to set. */
+const externalId = (key: string): void => {
+  if (!/^[A-Za-z0-9_.:-]{1,64}$/.test(key) || key.startsWith('slipway-')) {
+    throw wrong(key, 'is no key of external_ids that may be set');
+  }
+};
+
 const VLAN: KeyTable = { vlan: may(vlanId), gvrp: may(bool) };
 
 /** One table for each nictype. Keys for ports of other network systems go into tables of their own here. */
@@ -174,6 +181,7 @@ const NICS: Readonly<Record<string, KeyTable>> = {
     ...NIC,
     ...PARENT,
     ...TRAFFIC,
+    'parent.create': may(bool),
     host_name: may(interfaceName),
     vlan: may(vlanOrNone),
     'vlan.tagged': may(vlanList),
@@ -187,6 +195,11 @@ const NICS: Readonly<Record<string, KeyTable>> = {
     'security.port_isolation': may(bool),
   },
   p2p: { ...NIC, ...TRAFFIC, host_name: may(interfaceName) },
+  ovs: {
+    ...NIC,
+    parent: must(interfaceName),
+    host_name: may(interfaceName),
+  },
   physical: { ...NIC, ...PARENT, ...VLAN },
   macvlan: { ...NIC, ...PARENT, ...VLAN },
 };
@@ -293,9 +306,17 @@ function nicTable(nictype: string): KeyTable {
   );
 }
 
+const EXTERNAL_ID = 'ovs.external_ids.';
+
 function checkKeys(device: StringMap, table: KeyTable): void {
   for (const [key, value] of Object.entries(device)) {
     if (key === 'type' || key.startsWith('user.')) continue;
+    if (table === NICS['ovs'] && key.startsWith(EXTERNAL_ID)) {
+      externalId(key.slice(EXTERNAL_ID.length));
+      if (value.length > 1024 || hasControlCharacter(value))
+        throw wrong(key, 'has a value that is too long or holds control characters');
+      continue;
+    }
     const rule = Object.hasOwn(table, key) ? table[key] : undefined;
     if (rule === undefined) throw unknownKey(device, key);
     if (hasControlCharacter(value)) throw new Fault('bad_request', `"${key}" holds a control character`);
@@ -344,7 +365,7 @@ function checkTogether(device: StringMap, nictype: string): void {
 
 function checkNic(nictype: string, has: (key: string) => boolean): void {
   if (has('network')) {
-    for (const key of ['nictype', 'parent']) {
+    for (const key of ['nictype', 'parent', 'parent.create']) {
       if (has(key))
         throw new Fault('bad_request', `Cannot use "${key}" property in conjunction with "network" property`);
     }

@@ -1,8 +1,10 @@
 /** Adds and removes nics of a running container. */
 import { faultPoint } from '../../process/fault-points.ts';
+import { steps } from '../../native/steps.ts';
 import { Fault, isFault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import { runTool } from '../tools.ts';
+import type { NicLink } from './lxc-config.ts';
 import type { NicPlan } from './nics.ts';
 import { planNic } from './nics.ts';
 import type { Running } from './power.ts';
@@ -38,7 +40,9 @@ export const hotPlugNic = {
     await parts.store.setConfig(expanded.row.id, volatile);
     faultPoint('update.nic-noted');
     try {
-      if (link.kind === 'veth') await addVeth(link.hostName ?? '', guest, link.link);
+      // First: it may have to make the bridge.
+      if (bridged !== null) await parts.networks.plug(bridged);
+      if (link.kind === 'veth') await addVeth(link, guest);
       else if (link.kind === 'macvlan') {
         await runTool('ip', [
           'link',
@@ -56,8 +60,9 @@ export const hotPlugNic = {
       if (link.hwaddr !== null) await runTool('ip', ['link', 'set', guest, 'address', link.hwaddr]);
       if (link.mtu !== null) await runTool('ip', ['link', 'set', guest, 'mtu', link.mtu]);
       faultPoint('update.nic-made');
-      if (bridged !== null) await parts.networks.plug(bridged);
       await runTool('ip', ['link', 'set', guest, 'netns', pid, 'name', link.name]);
+      if (bridged !== null && (await parts.networks.needsChecksums(bridged)))
+        await parts.native.run([steps.checksumsOff(running.initPid, link.name)]);
       await inContainer(running, ['link', 'set', link.name, 'up']);
       if (bridged !== null) await parts.networks.plugged(bridged);
       faultPoint('update.nic-plugged');
@@ -81,10 +86,12 @@ export const hotPlugNic = {
   },
 };
 
-async function addVeth(hostName: string, guest: string, bridge: string | null): Promise<void> {
-  await runTool('ip', ['link', 'add', hostName, 'type', 'veth', 'peer', 'name', guest]);
-  if (bridge !== null) await runTool('ip', ['link', 'set', hostName, 'master', bridge]);
-  await runTool('ip', ['link', 'set', hostName, 'up']);
+async function addVeth({ hostName, link, mtu }: NicLink, guest: string): Promise<void> {
+  const host = hostName ?? '';
+  const size = mtu === null ? [] : ['mtu', mtu];
+  await runTool('ip', ['link', 'add', host, ...size, 'type', 'veth', 'peer', 'name', guest]);
+  if (link !== null) await runTool('ip', ['link', 'set', host, 'master', link]);
+  await runTool('ip', ['link', 'set', host, 'up']);
 }
 
 async function inContainer(running: Running, args: readonly string[]): Promise<void> {

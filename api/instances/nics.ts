@@ -53,11 +53,12 @@ export function planNic(
   const name = config['name'] ?? kept('name') ?? freeName(taken);
   taken.add(name);
   const hwaddr = config['hwaddr'] ?? kept('hwaddr') ?? names.hwaddr();
-  const isVeth = kind === 'bridged' || kind === 'p2p';
+  const isVeth = kind === 'bridged' || kind === 'p2p' || kind === 'ovs';
   const hostName = isVeth ? (config['host_name'] ?? names.hostName()) : null;
   const link: NicLink = {
     kind: isVeth ? 'veth' : kind === 'macvlan' ? 'macvlan' : 'phys',
-    link: parent,
+    // Open vSwitch is told of the link when it is there.
+    link: kind === 'ovs' ? null : parent,
     hostName,
     name,
     hwaddr: kind === 'physical' && config['hwaddr'] === undefined ? null : hwaddr,
@@ -83,7 +84,7 @@ export function planNic(
   return { device, link, bridged, volatile };
 }
 
-type NicKind = 'bridged' | 'p2p' | 'physical' | 'macvlan';
+type NicKind = 'bridged' | 'p2p' | 'ovs' | 'physical' | 'macvlan';
 
 function resolveParent(
   device: string,
@@ -106,6 +107,7 @@ function resolveParent(
     case 'p2p':
       return { kind: 'p2p', parent: null, mtu: null };
     case 'bridged':
+    case 'ovs':
     case 'physical':
     case 'macvlan':
       if (parent === null)
@@ -114,7 +116,7 @@ function resolveParent(
     default:
       throw new Fault(
         'bad_request',
-        `device "${device}": nictype "${nictype}" is not supported; write bridged, p2p, physical or macvlan`,
+        `device "${device}": nictype "${nictype}" is not supported; write bridged, ovs, p2p, physical or macvlan`,
       );
   }
 }

@@ -166,10 +166,21 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
       ...(await templateSteps(parts, expanded, root)),
       ...nodeSteps,
       steps.start(parts.paths.lxc, containerName(row.project, row.name), configFile),
+      ...(await checksumSteps(parts, nics)),
     ],
     nics,
     config,
   };
+}
+
+/** Part of the start itself: later would be a helper of its own, and lost segments until then. */
+async function checksumSteps(parts: RuntimeParts, nics: readonly NicPlan[]): Promise<Step[]> {
+  const out: Step[] = [];
+  for (const { bridged, link } of nics) {
+    if (bridged === null || !(await parts.networks.needsChecksums(bridged))) continue;
+    out.push(steps.checksumsOff(null, link.name));
+  }
+  return out;
 }
 
 interface ConfigInput {

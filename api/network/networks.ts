@@ -25,7 +25,11 @@ import { NetworkTable, missing, taken, urlOf } from './network-table.ts';
 import { etagParts, renderInterface, renderNetwork } from './network-views.ts';
 import { validateAddresses, validateFilters } from './nic-addresses.ts';
 import { NicPlugs, hostFile } from './nic-plugs.ts';
+import { isOvs } from './ovs-nics.ts';
+import { OvsPorts } from './ovs-ports.ts';
+import { Ovsdb } from './ovsdb.ts';
 import type { NetworkParts } from './parts.ts';
+import { PortBridges } from './port-bridges.ts';
 import { rejectVolatile, visible, volatileOf, withoutEmpty } from './stored-config.ts';
 import type { BridgedNic, ManagedNetwork, NetworkAdmin, Networks, NicOwnerKey } from './types.ts';
 
@@ -47,14 +51,20 @@ class HostNetworks implements Networks, NetworkAdmin {
   private readonly plugs: NicPlugs;
   private readonly lanes = new Lanes();
   private readonly table: NetworkTable;
+  private readonly ovs: OvsPorts;
+  private readonly portBridges: PortBridges;
   private isPruned = false;
 
   constructor(parts: NetworkParts) {
     this.parts = parts;
     const firewall = new Firewall(parts.runTool, parts.log);
     this.table = new NetworkTable(parts, firewall);
+    this.ovs = new OvsPorts(new Ovsdb({ address: parts.ovsConnection }), parts.paths.state);
+    this.portBridges = new PortBridges(parts.runTool, parts.paths.state);
     this.plugs = new NicPlugs({
       ...parts,
+      ovs: this.ovs,
+      portBridges: this.portBridges,
       firewall,
       bridge: (name) => this.table.bridges.get(name) ?? null,
       managed: (name) => this.managed(name),
@@ -69,6 +79,10 @@ class HostNetworks implements Networks, NetworkAdmin {
   managed(name: string): ManagedNetwork | null {
     const row = this.table.rows.get(name);
     return row === undefined || row.status === 'Pending' ? null : row;
+  }
+
+  async needsChecksums(nic: BridgedNic): Promise<boolean> {
+    return isOvs(nic) && (await this.ovs.bridge(nic.parent)).needsChecksums;
   }
 
   async plug(nic: BridgedNic): Promise<void> {
@@ -218,7 +232,9 @@ class HostNetworks implements Networks, NetworkAdmin {
 
   tend(): Promise<void> {
     return this.lanes.run(LANE, async () => {
-      if (!this.isPruned) await this.prune();
+      const isFirst = !this.isPruned;
+      if (isFirst) await this.prune();
+      await this.plugs.ovs.tidy(isFirst);
       for (const row of [...this.table.rows.values()]) {
         const bridge = this.table.bridges.get(row.name);
         if (bridge === undefined || (await bridge.isUp(row.config))) continue;
@@ -232,6 +248,7 @@ class HostNetworks implements Networks, NetworkAdmin {
   /** Once, when all instances are known: names that a crash has left behind go. */
   private async prune(): Promise<void> {
     this.isPruned = true;
+    await this.portBridges.sweep();
     for (const [name, bridge] of this.table.bridges) {
       const known = new Set(this.parts.reservations(name).map((one) => hostFile(one)));
       const gone = bridge.hosts.entries().filter(([file]) => !known.has(file));

@@ -5,6 +5,7 @@ import type { BridgeParts } from './managed-bridge.ts';
 import { rateOf } from './nic-rules.ts';
 import { listOf } from './addresses.ts';
 import { isOn } from './network-keys.ts';
+import type { OvsPort } from './ovs-ports.ts';
 import type { BridgedNic } from './types.ts';
 
 type Parts = Pick<BridgeParts, 'runTool'>;
@@ -21,6 +22,8 @@ export interface NicNote {
   readonly hasVlan: boolean;
   readonly routes4: readonly string[];
   readonly routes6: readonly string[];
+  /** In an OVS bridge; null when it is in none. */
+  readonly port: OvsPort | null;
 }
 
 /** Brings the link from one note to the next; `nic` is null when only routes are taken back. */

@@ -21,10 +21,15 @@ import { applyLink, clearLimits } from './nic-link.ts';
 import type { NicFilter } from './nic-rules.ts';
 import { rateOf, slaacAddress, wantsFilter } from './nic-rules.ts';
 import { bridgeSubnet, isInterfaceName, isOn } from './network-keys.ts';
+import { OvsNics, isOvs } from './ovs-nics.ts';
+import type { OvsPorts } from './ovs-ports.ts';
 import type { Reservation } from './parts.ts';
+import type { PortBridges } from './port-bridges.ts';
 import type { BridgedNic, ManagedNetwork } from './types.ts';
 
 export interface PlugParts extends BridgeParts {
+  readonly ovs: OvsPorts;
+  readonly portBridges: PortBridges;
   readonly bridge: (network: string) => ManagedBridge | null;
   readonly managed: (network: string) => ManagedNetwork | null;
   readonly reservations: (network: string) => readonly Reservation[];
@@ -34,9 +39,20 @@ export class NicPlugs {
   private readonly parts: PlugParts;
   private readonly folder: string;
   private readonly notes = new Map<string, NicNote>();
+  readonly ovs: OvsNics;
 
   constructor(parts: PlugParts) {
     this.parts = parts;
+    this.ovs = new OvsNics({
+      ...parts,
+      ports: parts.ovs,
+      notes: {
+        get: (hostName) => this.notes.get(hostName) ?? null,
+        all: () => [...this.notes.values()],
+        put: (note) => this.note(note),
+        drop: (hostName) => this.forgetNote(hostName),
+      },
+    });
     // No network can have this name.
     this.folder = join(parts.paths.networks, '.nics');
   }
@@ -50,7 +66,8 @@ export class NicPlugs {
       else this.notes.set(note.hostName, note);
     }
     for (const note of [...this.notes.values()]) {
-      if ((await linkKind(note.hostName)) === 'none') await this.takeBack(note);
+      // Open vSwitch may not be up yet: its ports are tidied later.
+      if (note.port === null && (await linkKind(note.hostName)) === 'none') await this.takeBack(note);
     }
   }
 
@@ -58,6 +75,8 @@ export class NicPlugs {
     if (!isInterfaceName(nic.hostName)) {
       throw new Fault('bad_request', `"${nic.hostName.slice(0, 40)}" is not a name of an interface`);
     }
+    if (isOvs(nic)) return;
+    if (makesParent(nic)) await this.parts.portBridges.hold(nic.parent, nic.hostName);
     const addresses = await this.addressesOf(nic);
     await this.writeHost(nic, addresses);
     const before = this.notes.get(nic.hostName);
@@ -71,6 +90,10 @@ export class NicPlugs {
   }
 
   async plugged(nic: BridgedNic): Promise<void> {
+    if (isOvs(nic)) {
+      await this.ovs.add(nic, noteOf(nic));
+      return;
+    }
     const before = this.notes.get(nic.hostName) ?? noteOf(nic);
     const routes4 = [...listOf(nic.config['ipv4.routes']), ...listOf(nic.config['ipv4.routes.external'])];
     const routes6 = [...listOf(nic.config['ipv6.routes']), ...listOf(nic.config['ipv6.routes.external'])];
@@ -92,6 +115,7 @@ export class NicPlugs {
   async unplug(nic: BridgedNic): Promise<void> {
     const note = this.notes.get(nic.hostName);
     if (note !== undefined) await this.takeBack(note);
+    if (makesParent(nic)) await this.parts.portBridges.release(nic.parent, nic.hostName);
   }
 
   /** Everything of an instance in every network. */
@@ -166,6 +190,10 @@ export class NicPlugs {
   }
 
   private async takeBack(note: NicNote): Promise<void> {
+    if (note.port !== null) {
+      await this.ovs.remove(note);
+      return;
+    }
     if (note.hasFilter) await this.parts.firewall.removeNic(note.hostName, this.isLastFilter(note.hostName));
     const nothing = { ...note, routes4: [], routes6: [] };
     try {
@@ -175,19 +203,25 @@ export class NicPlugs {
       if (!isFault(err)) throw err;
       this.parts.log.debug('routes of a nic not removed', { interface: note.hostName, error: err });
     }
-    this.notes.delete(note.hostName);
-    await this.dropFile(note.hostName);
+    await this.forgetNote(note.hostName);
+  }
+
+  private async forgetNote(hostName: string): Promise<void> {
+    this.notes.delete(hostName);
+    await this.dropFile(hostName);
   }
 
   /** Remembers, in memory and on disk; nothing is kept of a plain nic. */
   private async note(note: NicNote): Promise<void> {
     const isPlain =
-      !note.hasFilter && !note.hasLimit && !note.hasVlan && note.routes4.length + note.routes6.length === 0;
+      note.port === null &&
+      !note.hasFilter &&
+      !note.hasLimit &&
+      !note.hasVlan &&
+      note.routes4.length + note.routes6.length === 0;
     const known = this.notes.get(note.hostName);
     if (isPlain) {
-      if (known === undefined) return;
-      this.notes.delete(note.hostName);
-      await this.dropFile(note.hostName);
+      if (known !== undefined) await this.forgetNote(note.hostName);
       return;
     }
     const text = JSON.stringify(note);
@@ -251,7 +285,13 @@ function noteOf(nic: BridgedNic): NicNote {
     hasVlan: false,
     routes4: [],
     routes6: [],
+    port: null,
   };
+}
+
+/** True for a nic whose bridge is made when nobody else has. */
+function makesParent(nic: BridgedNic): boolean {
+  return nic.network === null && isOn(nic.config['parent.create'], false);
 }
 
 /** What a second plug must not forget. */
@@ -266,7 +306,8 @@ function union(a: readonly string[], b: readonly string[]): string[] {
 /** null for a file cut short by a crash: what it announced was not done yet. */
 function parseNote(text: string): NicNote | null {
   try {
-    const note = JSON.parse(text) as NicNote; // written by this class alone
+    // Written by this class alone; earlier versions knew no ports.
+    const note = { port: null, ...(JSON.parse(text) as Omit<NicNote, 'port'>) };
     return isInterfaceName(note.hostName) ? note : null;
   } catch (err) {
     if (err instanceof SyntaxError) return null;

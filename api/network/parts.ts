@@ -33,6 +33,8 @@ export interface NetworkParts {
   readonly events: Events;
   readonly warnings: Warnings;
   readonly runTool: RunTool;
+  /** Where the database of Open vSwitch listens: `unix:/path` or `tcp:host:port`. */
+  readonly ovsConnection: () => string;
   /** URLs of the instances and profiles that use the network (or the host interface). */
   readonly users: (network: string) => string[];
   /** The nics of all instances on the network; `nicReservations()` makes them. */

@@ -40,11 +40,17 @@ export interface Networks {
   /** null when there is no managed network of that name. */
   managed(name: string): ManagedNetwork | null;
   /**
+   * True when the guest must compute the checksums of what it sends, since what
+   * its frames pass through does not. Faults bad_request and unavailable of a
+   * nic whose OVS bridge is not there. Costs nothing for nics of other types.
+   */
+  needsChecksums(nic: BridgedNic): Promise<boolean>;
+  /**
    * Before start: lease files and filters of the nic (nftables knows it by host
    * name). Called again with other settings for a live change, `plugged` after it.
    */
   plug(nic: BridgedNic): Promise<void>;
-  /** After start: what needs the link to exist (traffic limits, isolation, vlan, routes). */
+  /** After start: what needs the link to exist (traffic limits, isolation, vlan, routes, ports of OVS bridges). */
   plugged(nic: BridgedNic): Promise<void>;
   /** After stop or removal. Harmless when there is nothing. */
   unplug(nic: BridgedNic): Promise<void>;

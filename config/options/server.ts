@@ -6,6 +6,8 @@
 
 export type ServerKeyKind =
   | 'text'
+  /** `unix:/path` or `tcp:host:port`. */
+  | 'ovsdb'
   | 'bool'
   | 'integer'
   | 'bytes'
@@ -165,6 +167,11 @@ const OURS: Readonly<Record<string, ServerKey>> = {
     '0',
     'Starts and creations that may be under way at once; 0: decided from the number of processors.',
     { min: 0, max: 1024 },
+  ),
+  'network.ovs.connection': key(
+    'ovsdb',
+    'unix:/run/openvswitch/db.sock',
+    'Where the database of Open vSwitch listens, for nics of type ovs: unix:/path or tcp:host:port.',
   ),
   'images.max_unpacked_size': key(
     'bytes',

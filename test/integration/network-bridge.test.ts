@@ -46,6 +46,7 @@ const parts: NetworkParts = {
     resolve: () => Promise.resolve(),
   },
   runTool,
+  ovsConnection: () => 'unix:/nothing/listens/here',
   users: () => users,
   reservations: () => reserved,
 };

@@ -35,6 +35,7 @@ const parts: NetworkParts = {
     spawned.push(program);
     return runTool(program, args, options);
   },
+  ovsConnection: () => 'unix:/nothing/listens/here',
   users: () => [],
   reservations: () => [],
 };

@@ -180,6 +180,10 @@ export class FakeNetworks implements Networks {
     return name === 'br0' ? { name, type: 'bridge', config: {} } : null;
   }
 
+  needsChecksums(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
   plug(): Promise<void> {
     return Promise.resolve();
   }

@@ -31,6 +31,8 @@ export interface DaemonOptions {
   readonly config?: string;
   /** Added to the environment of the daemon. */
   readonly env?: Readonly<Record<string, string>>;
+  /** A program that the daemon is run by, with its first arguments; it must become the daemon by exec. */
+  readonly runner?: readonly string[];
   /** Makes `arm()` work. */
   readonly faults?: boolean;
 }
@@ -82,7 +84,8 @@ export class SlipwayDaemon {
       join(this.dir, 'slipway.conf'),
       '-v',
     ];
-    const child = spawn(process.execPath, args, {
+    const [program = process.execPath, ...rest] = [...(this.options.runner ?? []), process.execPath, ...args];
+    const child = spawn(program, rest, {
       cwd: ROOT,
       stdio: ['ignore', log, log, ...(faults ? (['ipc'] as const) : [])],
       env: { PATH: process.env['PATH'], HOME: this.dir, ...this.options.env },
