@@ -12,44 +12,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { isFault } from '../../process/fault.ts';
 import { makeDescription, makeUnified, squashfs, tar } from '../support/image-archives.ts';
-import { StorageDaemon } from '../support/storage-daemon.ts';
+import { imageBench } from '../support/image-bench.ts';
 
 const signal = new AbortController().signal;
 
 describe('images that mean harm', () => {
-  const daemon = new StorageDaemon();
-  const scratch = join(daemon.state, 'scratch');
-
-  before(async () => {
-    await daemon.open();
-    await daemon.pools.create({ name: 'default', driver: 'overlay', description: '', config: {} });
-    mkdirSync(scratch);
-  });
-  after(() => daemon.close());
-
-  const fresh = (name: string): string => {
-    const path = join(scratch, name);
-    mkdirSync(path, { recursive: true });
-    return path;
-  };
-  /** Unpacks an image and gives the path of its tree. */
-  const unpacked = async (fingerprint: string): Promise<string> => {
-    const image = await daemon.images.find({ project: 'default', fingerprint });
-    await daemon.pools.get('default').prepareImage(image, { sizeBytes: null, signal });
-    return join(daemon.paths.pools, 'default', 'images', fingerprint);
-  };
-  const forget = async (fingerprint: string): Promise<void> => {
-    const row = daemon.images.rows.byPrefix('default', fingerprint);
-    await daemon.images.remove(row, { username: 'root', protocol: 'unix', address: '@' }).finished;
-  };
-  const assertNothingLeft = (): void => {
-    assert.deepEqual(readdirSync(daemon.paths.images), []);
-    assert.deepEqual(daemon.images.rows.all(), []);
-    assert.deepEqual(readdirSync(join(daemon.paths.pools, 'default', '.new')), []);
-  };
+  const { daemon, scratch, fresh, unpacked, forget, assertNothingLeft } = imageBench();
 
   test('nothing of a hostile archive gets out of its tree, and no device or link of it is believed', async () => {
     const outside = fresh('outside');

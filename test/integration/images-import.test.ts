@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import {
   makeDescription,
   makeRoot,
@@ -13,42 +13,14 @@ import {
   squashfs,
   tar,
 } from '../support/image-archives.ts';
-import { NO_WISHES, REQUESTOR, StorageDaemon, volume } from '../support/storage-daemon.ts';
+import { imageBench } from '../support/image-bench.ts';
+import { NO_WISHES, REQUESTOR, volume } from '../support/storage-daemon.ts';
 
 const signal = new AbortController().signal;
 const HIDDEN = /^\.upload/;
 
 describe('importing images', () => {
-  const daemon = new StorageDaemon();
-  const scratch = join(daemon.state, 'scratch');
-
-  before(async () => {
-    await daemon.open();
-    await daemon.pools.create({ name: 'default', driver: 'overlay', description: '', config: {} });
-    mkdirSync(scratch);
-  });
-  after(() => daemon.close());
-
-  const fresh = (name: string): string => {
-    const path = join(scratch, name);
-    mkdirSync(path, { recursive: true });
-    return path;
-  };
-  /** Unpacks an image and gives the path of its tree. */
-  const unpacked = async (fingerprint: string): Promise<string> => {
-    const image = await daemon.images.find({ project: 'default', fingerprint });
-    await daemon.pools.get('default').prepareImage(image, { sizeBytes: null, signal });
-    return join(daemon.paths.pools, 'default', 'images', fingerprint);
-  };
-  const forget = async (fingerprint: string): Promise<void> => {
-    const row = daemon.images.rows.byPrefix('default', fingerprint);
-    await daemon.images.remove(row, { username: 'root', protocol: 'unix', address: '@' }).finished;
-  };
-  const assertNothingLeft = (): void => {
-    assert.deepEqual(readdirSync(daemon.paths.images), []);
-    assert.deepEqual(daemon.images.rows.all(), []);
-    assert.deepEqual(readdirSync(join(daemon.paths.pools, 'default', '.new')), []);
-  };
+  const { daemon, scratch, fresh, unpacked, forget, assertNothingLeft } = imageBench();
 
   const COMPRESSIONS = [[], ['--gzip'], ['--bzip2'], ['--xz'], ['--lzma'], ['--zstd']];
   for (const option of COMPRESSIONS) {

@@ -4,27 +4,12 @@
  * Every third write is a transaction of two rows, printed together.
  */
 import { openDatabase } from '../../api/db/database.ts';
-import { NEVER } from '../../api/db/rows.ts';
 import type { InstanceRow } from '../../api/db/rows.ts';
 import { SILENT } from '../../process/log.ts';
+import { instanceRow } from './rows.ts';
 
 function row(id: string): InstanceRow {
-  return {
-    id,
-    project: 'default',
-    name: id,
-    phase: 'ready',
-    architecture: 'x86_64',
-    description: '',
-    ephemeral: false,
-    stateful: false,
-    profiles: ['default'],
-    config: { 'user.filling': 'x'.repeat(2000) },
-    devices: {},
-    pool: 'default',
-    createdAt: NEVER,
-    lastUsedAt: NEVER,
-  };
+  return instanceRow({ id, name: id, config: { 'user.filling': 'x'.repeat(2000) } });
 }
 
 const db = await openDatabase(process.argv[2] ?? '', { log: SILENT });

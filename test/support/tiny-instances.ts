@@ -1,27 +1,12 @@
 /** A store and a runtime that know the tiny containers of a test, and nothing else. */
 import { Fault } from '../../process/fault.ts';
 import type { InstanceRow, StringMap } from '../../api/db/rows.ts';
-import { NEVER } from '../../api/db/rows.ts';
 import type { InstanceStore, Runtime } from '../../api/instances/types.ts';
+import { instanceRow } from './rows.ts';
 import type { TinyContainer } from './tiny-container.ts';
 
 export function rowOf(name: string, config: StringMap = {}): InstanceRow {
-  return {
-    id: `id-of-${name}`,
-    project: 'default',
-    name,
-    phase: 'ready',
-    architecture: 'x86_64',
-    description: '',
-    ephemeral: false,
-    stateful: false,
-    profiles: [],
-    config,
-    devices: {},
-    pool: 'default',
-    createdAt: NEVER,
-    lastUsedAt: NEVER,
-  };
+  return instanceRow({ id: `id-of-${name}`, name, profiles: [], config });
 }
 
 function refuse(): never {

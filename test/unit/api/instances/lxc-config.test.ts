@@ -8,6 +8,7 @@ import { escapeField, renderLxcConfig } from '../../../../api/instances/lxc-conf
 import { planNics } from '../../../../api/instances/nics.ts';
 import { seccompPolicy } from '../../../../api/instances/seccomp.ts';
 import type { Expanded } from '../../../../api/instances/types.ts';
+import { instanceRow } from '../../../support/rows.ts';
 
 const V2: HostFacts = {
   v1: {},
@@ -146,22 +147,7 @@ test('counts of processors are spread over the least used ones', () => {
 
 function expanded(devices: Expanded['devices'], config: Expanded['config'] = {}): Expanded {
   return {
-    row: {
-      id: 'i',
-      project: 'default',
-      name: 'c1',
-      phase: 'ready',
-      architecture: 'x86_64',
-      description: '',
-      ephemeral: false,
-      stateful: false,
-      profiles: [],
-      config,
-      devices: {},
-      pool: 'default',
-      createdAt: '',
-      lastUsedAt: '',
-    },
+    row: instanceRow({ profiles: [], config }),
     config,
     devices,
   };

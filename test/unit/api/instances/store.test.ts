@@ -1,30 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NEVER } from '../../../../api/db/rows.ts';
-import type { InstanceRow, ProfileRow } from '../../../../api/db/rows.ts';
+import type { ProfileRow } from '../../../../api/db/rows.ts';
 import { openInstanceStore } from '../../../../api/instances/store.ts';
 import { openProfileStore } from '../../../../api/profiles/store.ts';
 import { openProjectStore } from '../../../../api/projects/store.ts';
 import { Fault, isFault } from '../../../../process/fault.ts';
 import { SILENT } from '../../../../process/log.ts';
 import { memoryDatabase } from '../../../support/fake-tables.ts';
+import { instanceRow } from '../../../support/rows.ts';
 
-const ROW: InstanceRow = {
-  id: 'id-1',
-  project: 'default',
-  name: 'c1',
-  phase: 'ready',
-  architecture: 'x86_64',
-  description: '',
-  ephemeral: false,
-  stateful: false,
-  profiles: ['default'],
-  config: { 'user.a': '1' },
-  devices: {},
-  pool: 'default',
-  createdAt: NEVER,
-  lastUsedAt: NEVER,
-};
+const ROW = instanceRow({ config: { 'user.a': '1' } });
 
 const WEB: ProfileRow = {
   project: 'default',

@@ -1,32 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NEVER } from '../../../../api/db/rows.ts';
 import type { ImageMetadata } from '../../../../api/images/types.ts';
 import { renderTemplates } from '../../../../api/instances/templates.ts';
 import type { TemplateContext } from '../../../../api/instances/templates.ts';
 import { Fault, isFault } from '../../../../process/fault.ts';
+import { instanceRow } from '../../../support/rows.ts';
 
 const CONFIG = { 'user.net': 'dhcp', 'user.role': 'Web', 'security.privileged': 'True', 'user.empty': '' };
 
 function context(source: string): TemplateContext {
   return {
     expanded: {
-      row: {
-        id: 'id',
-        project: 'default',
-        name: 'web1',
-        phase: 'ready',
-        architecture: 'x86_64',
-        description: '',
-        ephemeral: false,
-        stateful: false,
-        profiles: [],
-        config: CONFIG,
-        devices: {},
-        pool: 'default',
-        createdAt: NEVER,
-        lastUsedAt: NEVER,
-      },
+      row: instanceRow({ name: 'web1', profiles: [], config: CONFIG }),
       config: CONFIG,
       devices: {
         eth0: { type: 'nic', name: 'eth0' },

@@ -13,11 +13,12 @@ import type { ProfileHooks } from '../../../../api/profiles/types.ts';
 import { openProjectStore } from '../../../../api/projects/store.ts';
 import { profileRoutes } from '../../../../api/routes/profiles.ts';
 import { Fault, isFault } from '../../../../process/fault.ts';
-import type { FaultCode } from '../../../../process/fault.ts';
 import { SILENT } from '../../../../process/log.ts';
 import { callRoute, readSync, restrictedTo } from '../../../support/fake-call.ts';
 import { memoryDatabase } from '../../../support/fake-tables.ts';
 import { readMetadata } from '../../../support/http-fakes.ts';
+import { refusedWith } from '../../../support/refused.ts';
+import { instanceRow } from '../../../support/rows.ts';
 
 /** Keys named bad.* are refused anywhere, no.* by users, fail.* when they are applied. */
 class Hooks implements ProfileHooks {
@@ -56,30 +57,7 @@ async function opened() {
 }
 
 function instance(name: string, profiles: readonly string[], project = 'default'): InstanceRow {
-  return {
-    id: `id-${name}`,
-    project,
-    name,
-    phase: 'ready',
-    architecture: 'x86_64',
-    description: '',
-    ephemeral: false,
-    stateful: false,
-    profiles,
-    config: {},
-    devices: {},
-    pool: 'default',
-    createdAt: NEVER,
-    lastUsedAt: NEVER,
-  };
-}
-
-async function refusedWith(work: Promise<unknown>, code: FaultCode, text: string): Promise<void> {
-  await assert.rejects(work, (err) => {
-    assert.ok(isFault(err, code), `expected ${code}, got ${String(err)}`);
-    assert.ok(err.message.includes(text), err.message);
-    return true;
-  });
+  return instanceRow({ id: `id-${name}`, project, name, profiles });
 }
 
 test('a new server has the profile default, and a profile made by lxc is shown as LXD does', async () => {

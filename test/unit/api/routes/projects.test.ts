@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NEVER } from '../../../../api/db/rows.ts';
-import type { ImageRow, InstanceRow } from '../../../../api/db/rows.ts';
+import type { ImageRow } from '../../../../api/db/rows.ts';
 import { Events } from '../../../../api/events/events.ts';
 import { openInstanceStore } from '../../../../api/instances/store.ts';
 import type { Operation, OperationRequest, Operations } from '../../../../api/operations/types.ts';
@@ -10,28 +10,17 @@ import { Projects } from '../../../../api/projects/projects.ts';
 import { openProjectStore } from '../../../../api/projects/store.ts';
 import { projectRoutes } from '../../../../api/routes/projects.ts';
 import { isFault } from '../../../../process/fault.ts';
-import type { FaultCode } from '../../../../process/fault.ts';
 import { SILENT } from '../../../../process/log.ts';
 import { callRoute, readSync, restrictedTo } from '../../../support/fake-call.ts';
 import { memoryDatabase } from '../../../support/fake-tables.ts';
 import { readMetadata } from '../../../support/http-fakes.ts';
+import { refusedWith } from '../../../support/refused.ts';
+import { instanceRow } from '../../../support/rows.ts';
 
-const INSTANCE: InstanceRow = {
-  id: 'id-1',
-  project: 'default',
-  name: 'c1',
-  phase: 'ready',
-  architecture: 'x86_64',
-  description: '',
-  ephemeral: false,
-  stateful: false,
-  profiles: ['default'],
+const INSTANCE = instanceRow({
   config: { 'limits.cpu': '0-3', 'limits.memory': '1GiB', 'limits.processes': '100' },
   devices: { root: { type: 'disk', path: '/', pool: 'default', size: '10GB' } },
-  pool: 'default',
-  createdAt: NEVER,
-  lastUsedAt: NEVER,
-};
+});
 
 const IMAGE: ImageRow = {
   project: 'p1',
@@ -90,14 +79,6 @@ async function opened(database = memoryDatabase()) {
     operations,
     routes: projectRoutes({ projects, operations }),
   };
-}
-
-async function refusedWith(work: Promise<unknown>, code: FaultCode, text: string): Promise<void> {
-  await assert.rejects(work, (err) => {
-    assert.ok(isFault(err, code), `expected ${code}, got ${String(err)}`);
-    assert.ok(err.message.includes(text), err.message);
-    return true;
-  });
 }
 
 test('the project default is there from the start and stays as it is', async () => {
