@@ -15,6 +15,7 @@ import { eventWebSockets } from './routes/events.ts';
 import { imageAliasRoutes } from './routes/image-aliases.ts';
 import { imageRoutes } from './routes/images.ts';
 import { instanceConsoleRoutes } from './routes/instance-console.ts';
+import { instanceDriveRoutes } from './routes/instance-drive.ts';
 import { instanceExecRoutes } from './routes/instance-exec.ts';
 import { instanceFileRoutes } from './routes/instance-files.ts';
 import { instanceLogRoutes } from './routes/instance-logs.ts';
@@ -72,6 +73,7 @@ export function allRoutes(parts: RouteParts): Route[] {
     ...instanceRoutes({ parts: instances.parts, changes: instances.changes }),
     ...instanceStateRoutes(instances.parts, instances.changes),
     ...instanceMetadataRoutes(instances.parts, instances.changes),
+    ...instanceDriveRoutes(instances.parts, instances.changes),
     ...instanceExecRoutes(instances.exec),
     ...instanceConsoleRoutes(instances.parts),
     ...instanceFileRoutes({ ...instances.parts, files: instances.files }),

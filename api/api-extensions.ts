@@ -136,6 +136,7 @@ export const OWN_EXTENSIONS = [
   'slipway_memory_swap_size',
   'slipway_disk_empty',
   'slipway_disk_root',
+  'slipway_config_drive',
   'slipway_nic_ovs',
   'slipway_nic_parent_create',
 ] as const;

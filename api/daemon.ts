@@ -122,6 +122,7 @@ async function makeFolders(paths: Paths): Promise<void> {
   for (const path of [paths.log, paths.images, paths.pools, paths.networks, paths.devices, paths.lxc]) {
     await mkdir(path, { recursive: true, mode: 0o711 });
   }
+  await mkdir(paths.configDrives, { recursive: true, mode: 0o700 });
   await mkdir(`${paths.lxc}/.root`, { recursive: true, mode: 0o711 });
 }
 

@@ -11,6 +11,8 @@ export interface Paths {
   readonly pools: string;
   readonly networks: string;
   readonly devices: string;
+  /** One folder for each instance that has a config drive. */
+  readonly configDrives: string;
   /** liblxc's lxcpath: its command sockets are named after it. Nothing is stored there. */
   readonly lxc: string;
   readonly serverCertificate: string;
@@ -27,6 +29,7 @@ export function pathsBelow(state: string, log: string): Paths {
     pools: join(state, 'storage-pools'),
     networks: join(state, 'networks'),
     devices: join(state, 'devices'),
+    configDrives: join(state, 'config-drives'),
     lxc: join(state, 'lxc'),
     serverCertificate: join(state, 'server.crt'),
     serverKey: join(state, 'server.key'),

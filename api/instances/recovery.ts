@@ -198,10 +198,11 @@ async function sweep(parts: RuntimeParts): Promise<void> {
       });
     }
   }
-  const folder = parts.paths.devices;
-  for (const entry of await readdir(folder)) {
-    const { project, name } = splitContainerName(entry);
-    if (!isKnown(parts, project, name)) await rm(join(folder, entry), { recursive: true, force: true });
+  for (const folder of [parts.paths.devices, parts.paths.configDrives]) {
+    for (const entry of await readdir(folder)) {
+      const { project, name } = splitContainerName(entry);
+      if (!isKnown(parts, project, name)) await rm(join(folder, entry), { recursive: true, force: true });
+    }
   }
 }
 

@@ -12,6 +12,7 @@ import { Undo } from '../../process/undo.ts';
 import type { InstanceRow } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
 import { containerName } from '../paths.ts';
+import { renameDrive } from './config-drive.ts';
 import { instanceUrl } from './instance-url.ts';
 import { checkInstanceName } from './names.ts';
 import type { InstanceParts } from './parts.ts';
@@ -118,6 +119,7 @@ async function moveFiles(
     if (code !== 'ENOENT') throw err; // never started: there are no logs
   }
   faultPoint('rename.logs-moved');
+  await renameDrive(parts.paths, { project, name: from }, { project, name: to });
   await parts.networks.forget(project, from);
   faultPoint('rename.network-forgotten');
 }

@@ -22,6 +22,7 @@ import { runTool } from '../tools.ts';
 import { balanceCpus } from './cpu-balance.ts';
 import type { DevicePlan } from './disks.ts';
 import { planDevices } from './disks.ts';
+import { planDrive, removeDrive } from './config-drive.ts';
 import { diskLimits } from './disk-limits.ts';
 import { lxcfsViews } from './lxcfs-views.ts';
 import { renderLxcConfig } from './lxc-config.ts';
@@ -140,7 +141,8 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
   const devices = await planDevices(expanded, deviceDir(parts, row));
   const disks = await planPrivateDisks(parts, expanded, extents, deviceDir(parts, row));
   const { plan, root } = await rootSteps(parts, expanded, extents, disks.before);
-  const mounts = [...devices.mounts, ...disks.mounts];
+  const drive = await planDrive(parts.paths, row, deviceDir(parts, row));
+  const mounts = [...devices.mounts, ...disks.mounts, ...drive.mounts];
   const configFile = await writeConfig(parts, expanded, {
     root,
     nics,
@@ -163,6 +165,7 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
     steps: [
       ...plan,
       ...disks.after,
+      ...drive.steps,
       ...(await templateSteps(parts, expanded, root)),
       ...nodeSteps,
       steps.start(parts.paths.lxc, containerName(row.project, row.name), configFile),
@@ -301,12 +304,13 @@ export async function removeHostFiles(
   await rm(deviceDir(parts, row), { recursive: true, force: true });
 }
 
-/** Logs and device files of an instance that is deleted. Idempotent. */
+/** Logs, config drive and device files of an instance that is deleted. Idempotent. */
 export async function forgetHostFiles(
   parts: Pick<RuntimeParts, 'paths'>,
   row: { project: string; name: string },
 ): Promise<void> {
   await removeHostFiles(parts, row);
+  await removeDrive(parts.paths, row);
   await rm(logDir(parts, row), { recursive: true, force: true });
 }
 

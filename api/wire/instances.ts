@@ -167,5 +167,8 @@ export const instanceState = z.object({
   cpu: z.object({ usage: count }),
 });
 
+/** Bytes of each file of a config drive. */
+export const instanceDrive = z.object({ files: z.record(z.string(), count) });
+
 /** What a list answers: URLs, or objects with recursion. */
 export const instanceList = z.union([z.array(z.string()), z.array(instance)]);

@@ -1,5 +1,6 @@
 /** The compute service's client at a real daemon: a server of Nova's from its image to its end. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createReadStream } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
@@ -86,7 +87,17 @@ test('a server lives from its image to its end', { timeout: 120_000 }, async () 
   ]);
   assert.equal(nics.stdout, 'fa:16:3e:8c:52:49\n1400\n');
   const hidden = await client.exec(caller, name, ['stat', '-c', '%a %u', '/config-drive']);
-  assert.equal(hidden.stdout, '700 0\n');
+  assert.equal(hidden.stdout, '500 0\n');
+  const changed = await client.exec(caller, name, [
+    'sh',
+    '-c',
+    'mount -o remount,rw,bind /config-drive; touch /config-drive/x',
+  ]);
+  assert.notEqual(changed.exitCode, 0, 'not even root inside writes to it');
+  const [owner] = execFileSync('stat', ['-c', '%u %a', `${daemon.state}/config-drives/${name}`], {
+    encoding: 'utf8',
+  }).split('\n');
+  assert.equal(owner, '0 500');
 
   await client.changeState(caller, name, { action: 'freeze' });
   assert.equal((await client.state(caller, name)).status, 'Frozen');
