@@ -51,7 +51,9 @@ export async function chooseNetworks(
   requests: readonly PortWanted[],
 ): Promise<Choice[]> {
   const ports = await Promise.all(
-    requests.map((one) => (one.portId === null ? null : usablePort(neutron, context, who, one.portId))),
+    requests.map((one) =>
+      one.portId === null ? Promise.resolve(null) : usablePort(neutron, context, who, one.portId),
+    ),
   );
   const ids = requests.map((one, i) => textOrNull(ports[i]?.['network_id']) ?? one.networkId ?? '');
   const networks = await available(neutron, context, who.project, [...new Set(ids)]);

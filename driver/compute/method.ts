@@ -5,7 +5,7 @@
 import { describeChain } from '../../process/fault.ts';
 import { callContext, type CallContext } from '../cloud/call-context.ts';
 import { requestIdOf } from '../nova/context.ts';
-import { recordFault, saveInstance, withActionEvent } from '../nova/instances.ts';
+import { isTakenOver, recordFault, saveInstance, withActionEvent } from '../nova/instances.ts';
 import { NovaObject } from '../nova/versioned-object.ts';
 import type { RpcContext, RpcRequest } from '../rpc/envelope.ts';
 import { isNovaError } from '../rpc/nova-error.ts';
@@ -113,7 +113,7 @@ async function guardFault(
 }
 
 async function revertTaskState(host: ComputeHost, given: Work, err: unknown): Promise<void> {
-  if (isNovaError(err, 'UnexpectedTaskStateError')) return;
+  if (isTakenOver(err)) return;
   try {
     given.instance.set('task_state', null);
     await saveInstance(host.conductor, given.context, given.instance);

@@ -164,13 +164,13 @@ class InstanceNetworks implements Networks {
     });
   }
 
-  private lookUp(
+  private async lookUp(
     call: CallContext,
     instance: NovaObject,
     requests: readonly PortWanted[],
     securityGroups: readonly string[],
   ): Promise<PreparedPorts> {
-    return this.ports.prepare(call, this.owner(instance), requests, securityGroups);
+    return await this.ports.prepare(call, this.owner(instance), requests, securityGroups);
   }
 
   /** Ports, their records, the cache; all of it or nothing. */

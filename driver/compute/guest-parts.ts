@@ -1,0 +1,111 @@
+/** What a guest is made of, and its start with the wait for its ports: for builds, and whoever makes guests anew. */
+import { randomBytes } from 'node:crypto';
+import { describeChain, Fault } from '../../process/fault.ts';
+import type { CallContext } from '../cloud/call-context.ts';
+import type { Image } from '../cloud/glance.ts';
+import { checkImage, ImageFault } from '../cloud/image-format.ts';
+import type { NetworkInfo } from '../cloud/vif.ts';
+import { configDrive, needsConfigDrive, type DriveOptions, type FileTree } from '../lxd/config-drive.ts';
+import type { Flavor, NovaInstance } from '../lxd/nova-instance.ts';
+import type { NovaObject } from '../nova/versioned-object.ts';
+import { isNovaError, novaError } from '../rpc/nova-error.ts';
+import type { ComputeHost, SpawnRequest } from './host.ts';
+
+export type DriveFile = DriveOptions['files'][number];
+
+/** Fingerprint of the image in the daemon, fetched if it is not there. ImageFault for images no host could use. */
+export async function ensureImage(
+  host: Pick<ComputeHost, 'images'>,
+  call: CallContext,
+  image: Image,
+  flavor: Flavor,
+): Promise<string> {
+  checkImage(image, flavor);
+  try {
+    const { fingerprint } = await host.images.ensure(call, image);
+    return fingerprint;
+  } catch (err) {
+    // What the daemon refuses here, it refuses everywhere.
+    if (err instanceof ImageFault || !(err instanceof Fault) || err.code !== 'bad_request') throw err;
+    throw novaError('ImageUnacceptable', { image_id: image.id, reason: describeChain(err) }, { cause: err });
+  }
+}
+
+export interface DriveParts {
+  readonly vifs: NetworkInfo;
+  readonly adminPassword: string | null;
+  readonly files: readonly DriveFile[];
+}
+
+/** The config drive of an instance; null when it gets none. */
+export function makeDrive(
+  host: Pick<ComputeHost, 'options'>,
+  record: NovaObject,
+  instance: NovaInstance,
+  parts: DriveParts,
+): FileTree | null {
+  // Differs: files of the user's have no other way into a container.
+  if (parts.files.length === 0 && !wantsDrive(host, record)) return null;
+  return configDrive(instance, parts.vifs, {
+    dhcpDomain: host.options.DEFAULT.dhcp_domain,
+    adminPassword: parts.adminPassword,
+    files: parts.files,
+    randomSeed: randomBytes(512).toString('base64'),
+    vendorData: {},
+  });
+}
+
+function wantsDrive(host: Pick<ComputeHost, 'options'>, record: NovaObject): boolean {
+  return needsConfigDrive({
+    configDrive: record.get('config_drive'),
+    isForced: host.options.DEFAULT.force_config_drive,
+    isNew: record.dateOrNull('launched_at') === null,
+    systemMetadata: record.texts('system_metadata'),
+  });
+}
+
+/** Makes and starts a guest whose ports are wired; what is half made after a failure is the caller's to destroy. */
+export async function spawnGuest(host: ComputeHost, call: CallContext, request: SpawnRequest): Promise<void> {
+  const { uuid } = request.instance;
+  await withPorts(host, uuid, request.start ? request.vifs : [], async () => {
+    try {
+      await host.guests.spawn(call, request);
+    } catch (err) {
+      if (!isNovaError(err, 'InstanceNotFound')) throw err;
+      // In Nova's words this would say that its user deleted it.
+      const reason = 'the container vanished while it was made';
+      throw novaError('InstanceDeployFailure', { instance_id: uuid, reason }, { cause: err });
+    }
+  });
+}
+
+/**
+ * Runs what plugs the ports of an instance, and waits until Neutron says that
+ * they are wired. NovaError VirtualInterfaceCreateException when that does not
+ * come in time and vif_plugging_is_fatal.
+ */
+export async function withPorts(
+  host: Pick<ComputeHost, 'events' | 'options' | 'log'>,
+  uuid: string,
+  vifs: NetworkInfo,
+  plug: () => Promise<void>,
+): Promise<void> {
+  const { vif_plugging_timeout: timeoutS, vif_plugging_is_fatal: isFatal } = host.options.DEFAULT;
+  const waits = timeoutS > 0 ? vifs.filter((vif) => !vif.active) : [];
+  // Before anything is plugged: the event may come at once.
+  const plugged = host.events.expect(
+    uuid,
+    waits.map((vif) => ({ name: 'network-vif-plugged', tag: vif.id })),
+  );
+  try {
+    await plug();
+    await plugged.wait(timeoutS * 1000).catch((err: unknown) => {
+      host.log.warn('ports of an instance were not wired', { instance: uuid, error: describeChain(err) });
+      if (!isFatal) return;
+      const message = `Virtual interfaces could not be created: ${describeChain(err)}`;
+      throw novaError('VirtualInterfaceCreateException', {}, { message, cause: err });
+    });
+  } finally {
+    plugged.forget();
+  }
+}
