@@ -34,6 +34,7 @@ interface Listening {
 
 /** Bytes that may wait for a slow side before the other one is held up. */
 const HIGH_WATER = 256 * 1024;
+const KEEPALIVE_MS = 60_000;
 
 export class ConsoleBridge {
   private readonly parts: ConsoleBridgeParts;
@@ -95,6 +96,8 @@ export class ConsoleBridge {
   }
 
   private connected(uuid: string, listening: Listening, client: net.Socket): void {
+    // A proxy that vanished must not keep the console for ever.
+    client.setKeepAlive(true, KEEPALIVE_MS);
     client.on('error', (err) => {
       this.parts.log.debug('the connection to a console broke', { instance: uuid, error: err.message });
     });
