@@ -145,18 +145,12 @@ class HostRecovery {
   }
 
   private async delete(instance: NovaObject): Promise<void> {
-    const { host, context } = this;
-    try {
-      const bdms = await host.conductor.classObject(context, {
-        object: 'BlockDeviceMappingList',
-        method: 'get_by_instance_uuid',
-        args: [instance.text('uuid')],
-      });
-      await this.repeat('terminate_instance', { instance, bdms });
-    } catch (err) {
-      await setError(host, context, instance, false);
-      throw err;
-    }
+    const bdms = await this.host.conductor.classObject(this.context, {
+      object: 'BlockDeviceMappingList',
+      method: 'get_by_instance_uuid',
+      args: [instance.text('uuid')],
+    });
+    await this.repeat('terminate_instance', { instance, bdms });
   }
 
   /** Links and namespaces went with the host: the container gets its interfaces anew. */

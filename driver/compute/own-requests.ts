@@ -3,10 +3,11 @@ import { describeChain } from '../../process/fault.ts';
 import { requestIdOf } from '../nova/context.ts';
 import { saveInstance } from '../nova/instances.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
-import type { RpcContext } from '../rpc/envelope.ts';
+import type { RpcContext, RpcRequest } from '../rpc/envelope.ts';
 import type { Json } from '../rpc/json.ts';
 import type { RpcHandler } from '../rpc/server.ts';
 import type { ComputeHost } from './host.ts';
+import { workOf, type Work } from './method.ts';
 
 export interface OwnRequest {
   readonly method: string;
@@ -107,6 +108,15 @@ export async function callOwn(
   method: string,
   args: Json,
 ): Promise<void> {
+  await handler(ownRequest(context, method, args));
+}
+
+/** Work on an instance that no message asked for. */
+export function ownWork(host: ComputeHost, context: RpcContext, instance: NovaObject, method: string): Work {
+  return workOf(host, ownRequest(context, method, { instance }));
+}
+
+function ownRequest(context: RpcContext, method: string, args: Json): RpcRequest {
   const requestId = requestIdOf(context);
-  await handler({ method, version: VERSION, namespace: null, args, context, requestId, reply: null });
+  return { method, version: VERSION, namespace: null, args, context, requestId, reply: null };
 }

@@ -5,10 +5,10 @@ import { adminContext, requestIdOf } from '../nova/context.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
 import type { RpcContext } from '../rpc/envelope.ts';
 import type { Json } from '../rpc/json.ts';
-import { buildMethods } from './build.ts';
+import { deleteInstance } from './delete.ts';
 import type { ComputeHost } from './host.ts';
 import { saveStatus } from './init-moves.ts';
-import { callOwn } from './own-requests.ts';
+import { ownWork } from './own-requests.ts';
 
 /** Guests with Nova's marker whose instance was deleted while this host was away: as running_deleted_instance_action says. */
 export async function reapDeleted(host: ComputeHost): Promise<void> {
@@ -57,21 +57,21 @@ export async function reclaimDeleted(host: ComputeHost): Promise<void> {
     { vm_state: 'soft-delete', task_state: null, host: host.name },
     ['metadata', 'system_metadata', 'info_cache', 'security_groups'],
   );
-  const handler = buildMethods(host).get('terminate_instance');
-  if (handler === undefined) throw new Error('there is no method terminate_instance');
   for (const instance of found) {
     if (!isDeletedFor(instance, host.options.DEFAULT.reclaim_instance_interval)) continue;
     const uuid = instance.text('uuid');
     host.log.info('a deleted instance is reclaimed', { instance: uuid });
-    await logged(host, uuid, async () => {
-      const bdms = await host.conductor.classObject(context, {
-        object: 'BlockDeviceMappingList',
-        method: 'get_by_instance_uuid',
-        args: [uuid],
-      });
-      await callOwn(handler, context, 'terminate_instance', { instance, bdms });
-    });
+    await logged(host, uuid, () => host.lanes.run(uuid, () => reclaim(host, context, instance)));
   }
+}
+
+async function reclaim(host: ComputeHost, context: RpcContext, instance: NovaObject): Promise<void> {
+  const devices = await host.conductor.classList(context, {
+    object: 'BlockDeviceMappingList',
+    method: 'get_by_instance_uuid',
+    args: [instance.text('uuid')],
+  });
+  await deleteInstance(host, ownWork(host, context, instance, 'terminate_instance'), devices);
 }
 
 /** Migrations in error whose instance is deleted: what they left here goes, and they count as failed. */
