@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import type { AxiosResponse } from 'axios';
 import { Fault } from '../../process/fault.ts';
-import { HOST_ARCHITECTURE } from './metadata.ts';
+import { HOST_ARCHITECTURE } from '../architectures.ts';
 
 const ANSWER_MS = 30_000;
 /** A download that brings nothing for so long has failed. */

@@ -1,5 +1,6 @@
 /** metadata.yaml: its text -> what we know of an image, and back. Pure. */
 import { parse, stringify } from 'yaml';
+import { HOST_ARCHITECTURE } from '../architectures.ts';
 import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import type { ImageMetadata, TemplateRule } from './types.ts';
@@ -39,20 +40,6 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   riscv64: 'riscv64',
   loongarch64: 'loongarch64',
 };
-
-const NODE_ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: 'x86_64',
-  arm64: 'aarch64',
-  ia32: 'i686',
-  arm: 'armv7l',
-  ppc64: 'ppc64le',
-  s390x: 's390x',
-  riscv64: 'riscv64',
-  loong64: 'loongarch64',
-};
-
-/** LXD's name of this machine's architecture. */
-export const HOST_ARCHITECTURE = NODE_ARCHITECTURES[process.arch] ?? process.arch;
 
 /** LXD's name for any of an architecture's names; null when it is none. */
 export function architectureName(text: string): string | null {

@@ -10,7 +10,7 @@ import { terminalStream } from './descriptor-streams.ts';
 import { Descriptors } from './descriptors.ts';
 import { endAfterGrace, sendBarrier, sendFrame, startInflow, startOutflow } from './exec-streams.ts';
 import { WebSocketSet } from './websocket-set.ts';
-import { clampSize } from './window-size.ts';
+import { clampSize, readOrder } from './control-frames.ts';
 
 const OPEN_TRIES = 5;
 const OPEN_PAUSE_MS = 100;
@@ -117,14 +117,8 @@ export class ConsoleSession {
   }
 
   private obey(frame: Buffer): void {
-    let json: unknown;
-    try {
-      json = JSON.parse(frame.toString('utf8'));
-    } catch {
-      return;
-    }
-    const { data: order } = windowResize.safeParse(json);
-    if (order === undefined) return;
+    const order = readOrder(frame, windowResize);
+    if (order === null) return;
     this.size = order.args;
     this.applySize();
   }

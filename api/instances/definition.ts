@@ -5,7 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { Fault } from '../../process/fault.ts';
 import type { DeviceMap, InstanceRow, StringMap } from '../db/rows.ts';
-import { HOST_ARCHITECTURE, architectureName } from '../images/metadata.ts';
+import { HOST_ARCHITECTURE } from '../architectures.ts';
+import { architectureName } from '../images/metadata.ts';
 import type { Networks } from '../network/types.ts';
 import { generateMac } from './names.ts';
 import type { Expanded } from './types.ts';

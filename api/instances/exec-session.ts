@@ -16,7 +16,7 @@ import { checkExitCode } from './exec-exit.ts';
 import { runPipes } from './exec-pipes.ts';
 import { runTerminal } from './exec-terminal.ts';
 import { WebSocketSet } from './websocket-set.ts';
-import { clampSize } from './window-size.ts';
+import { clampSize, readOrder } from './control-frames.ts';
 
 const CONNECT_MS = 5000;
 const SIGKILL = 9;
@@ -147,15 +147,9 @@ export class ExecSession {
     });
   }
 
-  /** Unknown commands and broken JSON are ignored, as by LXD. */
+  /** Unknown commands are ignored, as by LXD. */
   private obey(frame: Buffer): void {
-    let json: unknown;
-    try {
-      json = JSON.parse(frame.toString('utf8'));
-    } catch {
-      return;
-    }
-    const { data: order } = execControl.safeParse(json);
+    const order = readOrder(frame, execControl);
     if (order?.command === 'window-resize') {
       this.size = order.args;
       this.applySize();

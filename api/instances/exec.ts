@@ -107,6 +107,16 @@ function launch(parts: ExecParts, command: Command, stdio: StdioFds, killWithDae
   });
 }
 
+/** What both kinds of operation say of themselves. */
+function execution(target: ExecTarget, row: InstanceRow) {
+  return {
+    description: 'Executing command',
+    project: row.project,
+    requestor: target.requestor,
+    resources: instanceResources(row.project, row.name),
+  };
+}
+
 function startSession(
   parts: ExecParts,
   target: ExecTarget,
@@ -127,11 +137,8 @@ function startSession(
     },
   });
   return parts.operations.create({
+    ...execution(target, row),
     class: 'websocket',
-    description: 'Executing command',
-    project: row.project,
-    requestor: target.requestor,
-    resources: instanceResources(row.project, row.name),
     metadata: {
       command: command.argv,
       environment: command.environment,
@@ -159,11 +166,8 @@ function startTask(
   const { row } = command;
   const record = { dir: instanceLogDir(parts.paths, row), operationId: () => operation.id };
   const operation: Operation = parts.operations.create({
+    ...execution(target, row),
     class: 'task',
-    description: 'Executing command',
-    project: row.project,
-    requestor: target.requestor,
-    resources: instanceResources(row.project, row.name),
     metadata: { command: command.argv, environment: command.environment, interactive: false },
     run: (context) =>
       runTask({

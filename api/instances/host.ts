@@ -2,14 +2,16 @@
  * What this host offers to containers, read once when the daemon starts.
  * The readers at the end are the only part that does I/O.
  */
-import { access, readFile, readdir } from 'node:fs/promises';
-import { arch, cpus, totalmem } from 'node:os';
+import { readFile, readdir } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { CgroupLayout } from '../metrics/cgroup.ts';
 import { readCgroupLayout } from '../metrics/cgroup.ts';
 import type { HostRange } from '../idmap/idmap.ts';
 import { hostRange } from '../idmap/idmap.ts';
+import { HOST_ARCHITECTURE } from '../architectures.ts';
 import { LXCFS_FOLDER } from '../lxcfs.ts';
+import { isThere } from '../storage/layout.ts';
 
 export interface HostFacts extends CgroupLayout {
   readonly swapAccounting: boolean;
@@ -39,33 +41,19 @@ const EXTRA_PATHS = [
   'sys/kernel/tracing',
 ];
 
-const ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: 'x86_64',
-  arm64: 'aarch64',
-  arm: 'armv7l',
-  ia32: 'i686',
-  ppc64: 'ppc64le',
-  s390x: 's390x',
-  riscv64: 'riscv64',
-};
-
-export function hostArchitecture(): string {
-  return ARCHITECTURES[arch()] ?? arch();
-}
-
 export async function readHostFacts(): Promise<HostFacts> {
   const layout = readCgroupLayout();
   const memory = layout.v1['memory'];
   return {
     ...layout,
-    swapAccounting: memory === undefined || (await exists(join(memory, 'memory.memsw.limit_in_bytes'))),
+    swapAccounting: memory === undefined || (await isThere(join(memory, 'memory.memsw.limit_in_bytes'))),
     memoryBytes: totalmem(),
     cpuCount: cpus().length,
-    architecture: hostArchitecture(),
+    architecture: HOST_ARCHITECTURE,
     lxcfsPath: LXCFS_FOLDER,
     appArmor:
       (await readText('/sys/module/apparmor/parameters/enabled')).startsWith('Y') &&
-      (await exists('/sys/kernel/security/apparmor')),
+      (await isThere('/sys/kernel/security/apparmor')),
     extraPaths: await existing('/', EXTRA_PATHS),
     idRange: hostRange(await readText('/etc/subuid'), await readText('/etc/subgid')),
     bootId: (await readText('/proc/sys/kernel/random/boot_id')).trim(),
@@ -74,17 +62,8 @@ export async function readHostFacts(): Promise<HostFacts> {
 
 async function existing(root: string, names: readonly string[]): Promise<string[]> {
   const found: string[] = [];
-  for (const name of names) if (await exists(join(root, name))) found.push(name);
+  for (const name of names) if (await isThere(join(root, name))) found.push(name);
   return found;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** '' for a file that is not there: each reader above treats that as "not offered". */

@@ -1,8 +1,8 @@
 /** The files of lxcfs that a container sees in place of the host's own. */
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../process/log.ts';
 import { lxcfsState } from '../lxcfs.ts';
+import { isThere } from '../storage/layout.ts';
 import type { Warnings } from '../warnings.ts';
 
 const FILES = [
@@ -41,11 +41,4 @@ export async function lxcfsViews(parts: ViewParts, folder: string): Promise<read
   await parts.warnings.resolve(WARNING);
   const there = await Promise.all(FILES.map((file) => isThere(join(folder, file))));
   return FILES.filter((_, at) => there[at]);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -11,12 +11,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { Fault, isFault } from '../../process/fault.ts';
-import {
-  HOST_ARCHITECTURE,
-  MAX_METADATA_BYTES,
-  parseImageMetadata,
-  renderImageMetadata,
-} from '../images/metadata.ts';
+import { HOST_ARCHITECTURE } from '../architectures.ts';
+import { MAX_METADATA_BYTES, parseImageMetadata, renderImageMetadata } from '../images/metadata.ts';
 import type { ImageMetadata } from '../images/types.ts';
 import { checkTemplatePath } from './templates.ts';
 

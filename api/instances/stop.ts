@@ -4,12 +4,13 @@
  * Called in the instance's lane. Stopped means: the monitor's socket is
  * closed, host links and files are gone, and the row says STOPPED.
  */
-import { access, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../process/fault.ts';
 import { faultPoint } from '../../process/fault-points.ts';
 import { containerName } from '../paths.ts';
+import { isThere } from '../storage/layout.ts';
 import { unfreezeInstance } from './freeze.ts';
 import { cgroupChildren, cgroupMounts } from './host.ts';
 import type { HostFacts } from './host.ts';
@@ -192,7 +193,7 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   await removeHostFiles(parts, row);
   faultPoint('stop.files-removed');
   const marker = join(logDir(parts, row), 'reboot');
-  const reboot = await exists(marker);
+  const reboot = await isThere(marker);
   if (reboot) await rm(marker, { force: true });
   const hostNames = Object.keys(row.config).filter((key) => /^volatile\..+\.host_name$/.test(key));
   await parts.store.change(id, {
@@ -205,15 +206,6 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   faultPoint('stop.row-stopped');
   parts.powers.send(id, 'init_gone');
   return { reboot };
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The process that answers for a container, from its cgroup; 0 when there is none. */

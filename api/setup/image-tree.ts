@@ -1,27 +1,12 @@
 /** What every image made here holds beside its root: metadata.yaml and the templates of /etc/hostname and /etc/hosts. */
-import { arch } from 'node:os';
 import { stringify } from 'yaml';
+import { HOST_ARCHITECTURE } from '../architectures.ts';
 
 export interface ImageAbout {
   readonly os: string;
   readonly release: string;
   readonly description: string;
   readonly createdAt: Date;
-}
-
-/** The kernel's name of this machine's architecture, as image metadata has it. */
-const ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: 'x86_64',
-  arm64: 'aarch64',
-  arm: 'armv7l',
-  ia32: 'i686',
-  ppc64: 'ppc64le',
-  riscv64: 'riscv64',
-  s390x: 's390x',
-};
-
-export function machineArchitecture(): string {
-  return ARCHITECTURES[arch()] ?? arch();
 }
 
 export const TEMPLATES: Readonly<Record<string, string>> = {
@@ -37,7 +22,7 @@ const TARGETS: Readonly<Record<string, string>> = {
 };
 
 export function imageMetadata(about: ImageAbout): string {
-  const architecture = machineArchitecture();
+  const architecture = HOST_ARCHITECTURE;
   const templates = Object.fromEntries(
     Object.entries(TARGETS).map(([path, template]) => [
       path,

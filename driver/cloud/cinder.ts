@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type CallContext } from './call-context.ts';
 import { CloudFault, isCloudFault } from './cloud-fault.ts';
 import { answered, numberOrNull, textOf, type Json } from './json.ts';
-import { type ServiceClient } from './service-client.ts';
+import { type Asked, type ServiceClient } from './service-client.ts';
 import { type HttpAnswer } from './session.ts';
 
 export interface Volume {
@@ -26,15 +26,6 @@ export type Connector = Readonly<Record<string, unknown>>;
 const ATTACHMENTS = '3.44';
 const SHARED_TARGETS = '3.48';
 const DELETE_TRIES = 5;
-
-interface Asked {
-  readonly method: string;
-  readonly path: string;
-  readonly version?: string;
-  readonly body?: unknown;
-  readonly accept?: readonly number[];
-  readonly isOnce?: boolean;
-}
 
 export class Cinder {
   private readonly client: ServiceClient;
@@ -144,13 +135,8 @@ export class Cinder {
   }
 
   private ask(context: CallContext, what: string, asked: Asked): Promise<HttpAnswer> {
-    const { version, ...rest } = asked;
-    return this.client.call(context, {
-      ...rest,
-      what,
-      as: context.authToken === null ? 'service' : 'user',
-      ...(version === undefined ? {} : { headers: { 'OpenStack-API-Version': `volume ${version}` } }),
-    });
+    const as = context.authToken === null ? 'service' : 'user';
+    return this.client.ask(context, { what, as, type: 'volume' }, asked);
   }
 }
 

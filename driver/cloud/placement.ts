@@ -5,7 +5,7 @@ import { CloudFault, isCloudFault } from './cloud-fault.ts';
 import { Fault } from '../../process/fault.ts';
 import { numberOrNull, recordOf, recordsOf, textOf, textsOf, type Json } from './json.ts';
 import { type HttpAnswer } from './session.ts';
-import { type ServiceClient } from './service-client.ts';
+import { type Asked, type ServiceClient } from './service-client.ts';
 
 export interface Provider {
   readonly uuid: string;
@@ -42,14 +42,6 @@ const TRIES = 4;
 const NAME_TAKEN = 'Conflicting resource provider name';
 const CONCURRENT = 'placement.concurrent_update';
 const IN_USE = 'placement.inventory.inuse';
-
-interface Asked {
-  readonly method: string;
-  readonly path: string;
-  readonly version?: string;
-  readonly body?: unknown;
-  readonly accept?: readonly number[];
-}
 
 export class Placement {
   private readonly client: ServiceClient;
@@ -350,13 +342,7 @@ export class Placement {
   }
 
   private ask(context: CallContext, what: string, asked: Asked): Promise<HttpAnswer> {
-    const { version, ...rest } = asked;
-    return this.client.call(context, {
-      ...rest,
-      what,
-      as: 'service',
-      ...(version === undefined ? {} : { headers: { 'OpenStack-API-Version': `placement ${version}` } }),
-    });
+    return this.client.ask(context, { what, as: 'service', type: 'placement' }, asked);
   }
 }
 

@@ -19,6 +19,23 @@ export interface ServiceCall extends Omit<HttpRequest, 'url' | 'headers' | 'sign
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** A call in the words of one API; `version` is a microversion of it. */
+export interface Asked {
+  readonly method: string;
+  readonly path: string;
+  readonly version?: string;
+  readonly body?: unknown;
+  readonly accept?: readonly number[];
+  readonly isOnce?: boolean;
+}
+
+/** `type` is the service's name in the header of microversions. */
+export interface Asking {
+  readonly what: string;
+  readonly as: Identity;
+  readonly type: 'placement' | 'volume';
+}
+
 export interface ServiceParts {
   readonly session: HttpSession;
   readonly endpoint: EndpointChoice;
@@ -47,6 +64,14 @@ export class ServiceClient {
   /** Sends and reads the answer; a 401 is tried once more with new tokens. CloudFault, Fault unavailable, timeout. */
   call(context: CallContext, call: ServiceCall): Promise<HttpAnswer> {
     return this.withTicket(context, call, (request) => this.parts.session.send(request));
+  }
+
+  /** call() with a microversion. */
+  ask(context: CallContext, by: Asking, asked: Asked): Promise<HttpAnswer> {
+    const { what, as, type } = by;
+    const { version, ...rest } = asked;
+    const headers = version === undefined ? {} : { 'OpenStack-API-Version': `${type} ${version}` };
+    return this.call(context, { ...rest, what, as, headers });
   }
 
   /** As call(), with the body unread. */

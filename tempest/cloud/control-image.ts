@@ -4,7 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { bytesDone } from '../../api/setup/given-image.ts';
-import { machineArchitecture } from '../../api/setup/image-tree.ts';
+import { HOST_ARCHITECTURE } from '../../api/architectures.ts';
 import type { StepReport } from '../../api/setup/progress.ts';
 import { runTool } from '../../api/tools.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
@@ -50,7 +50,7 @@ export async function ensureControlImage(cloud: Cloud, report: StepReport): Prom
 
 async function pack(cloud: Cloud, report: StepReport): Promise<string> {
   const folder = dirname(treePath(cloud.cache));
-  const architecture = machineArchitecture();
+  const architecture = HOST_ARCHITECTURE;
   const about = {
     architecture,
     creation_date: Math.floor(Date.now() / 1000),
@@ -66,4 +66,14 @@ async function pack(cloud: Cloud, report: StepReport): Promise<string> {
     signal: cloud.signal,
   });
   return file;
+}
+
+/** Removes the image from the daemon; the tree in the cache stays. Harmless when it is gone. */
+export async function dropControlImage(cloud: Cloud): Promise<void> {
+  // The shape is the daemon's own answer.
+  const there = (await cloud.rest.find(`/1.0/images/aliases/${ALIAS}`, cloud.signal)) as {
+    target: string;
+  } | null;
+  if (there !== null)
+    await cloud.rest.change('DELETE', `/1.0/images/${there.target}`, undefined, cloud.signal);
 }
