@@ -185,8 +185,11 @@ export async function ensureLxcfs(
   if (isSystemd()) await runTool('systemctl', [wasDead ? 'restart' : 'start', 'lxcfs.service']);
   else {
     await mkdir(folder, { recursive: true });
-    const pid = await startBackground(['lxcfs', folder], join(config.paths.log, 'lxcfs.log'));
     await mkdir(config.paths.run, { recursive: true });
+    // Its own file is /run/lxcfs.pid, and a second lxcfs on the machine that finds it ends.
+    const own = join(config.paths.run, 'lxcfs.lock');
+    const argv = ['lxcfs', `--pidfile=${own}`, folder];
+    const pid = await startBackground(argv, join(config.paths.log, 'lxcfs.log'));
     await writeFile(join(config.paths.run, 'lxcfs.pid'), `${String(pid)}\n`);
   }
   const served = async (): Promise<true | null> => ((await lxcfsState(folder)) === 'running' ? true : null);

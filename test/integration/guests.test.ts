@@ -60,7 +60,11 @@ async function startLxcfs(): Promise<ChildProcess | null> {
   await clearDeadLxcfs(LXCFS_FOLDER);
   if ((await lxcfsState(LXCFS_FOLDER)) === 'running' || !existsSync('/usr/bin/lxcfs')) return null;
   await mkdir(LXCFS_FOLDER, { recursive: true });
-  const child = spawn('/usr/bin/lxcfs', ['-f', LXCFS_FOLDER], { stdio: 'ignore' });
+  const child = spawn(
+    '/usr/bin/lxcfs',
+    ['-f', `--pidfile=${join(tmpdir(), 'slipway-guests-lxcfs.pid')}`, LXCFS_FOLDER],
+    { stdio: 'ignore' },
+  );
   await until('lxcfs is mounted', async () => ((await lxcfsState(LXCFS_FOLDER)) === 'running' ? true : null));
   return child;
 }

@@ -42,7 +42,9 @@ after(() => {
 });
 
 async function serve(): Promise<ChildProcess> {
-  const child = spawn('/usr/bin/lxcfs', ['-f', folder], { stdio: 'ignore' });
+  const child = spawn('/usr/bin/lxcfs', ['-f', `--pidfile=${join(scratch, 'pid')}`, folder], {
+    stdio: 'ignore',
+  });
   server = child;
   const end = Date.now() + 10_000;
   while ((await lxcfsState(folder)) !== 'running') {
