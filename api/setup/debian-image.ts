@@ -14,6 +14,8 @@ import { imageMetadata, TEMPLATES } from './image-tree.ts';
 export interface DebianImageOptions {
   /** Codename; this machine's own when absent. */
   readonly suite?: string;
+  /** Packages beside a small system. */
+  readonly packages?: readonly string[];
   readonly signal?: AbortSignal;
   /** What is being done right now. */
   readonly onDetail?: (text: string) => void;
@@ -91,7 +93,12 @@ export async function buildDebianImage(dir: string, options: DebianImageOptions 
   const work = await mkdtemp(join(dir, 'build-'));
   try {
     const root = join(work, 'rootfs');
-    await makeDebianTree(root, { ...options, suite, include: WANTED, hooks: HOOKS });
+    await makeDebianTree(root, {
+      ...options,
+      suite,
+      include: [...WANTED, ...(options.packages ?? [])],
+      hooks: HOOKS,
+    });
     options.onDetail?.('configuring');
     await configure(root);
     const about = parseOsRelease(await readFile(join(root, 'etc/os-release'), 'utf8'));
@@ -153,7 +160,7 @@ async function carries(line: AptSource, signal: AbortSignal | undefined): Promis
   return false;
 }
 
-export interface TreeOptions extends DebianImageOptions {
+export interface TreeOptions extends Omit<DebianImageOptions, 'packages'> {
   readonly suite: string;
   /** Packages beside those apt itself needs. */
   readonly include: readonly string[];
@@ -205,7 +212,10 @@ async function aptOptions(): Promise<string[]> {
  * case that it fails. It has process ids of its own, so that all its children
  * end with it when the work is given up.
  */
-export async function runShown(argv: readonly string[], options: DebianImageOptions): Promise<void> {
+export async function runShown(
+  argv: readonly string[],
+  options: Pick<DebianImageOptions, 'signal' | 'onDetail'>,
+): Promise<void> {
   const environment = Object.entries(programEnvironment()).filter(([key]) =>
     /^(https?|ftp|no)_proxy$/i.test(key),
   );

@@ -206,6 +206,7 @@ export class SlipwayDaemon {
       req.end(body);
     });
     const ended = await this.request('GET', `${answer.operation}/wait`);
+    if (ended.metadata.status_code !== 200) throw new Error(`import of ${file}: ${ended.metadata.err}`);
     const fingerprint = String(ended.metadata.metadata.fingerprint);
     await this.done('POST', '/1.0/images/aliases', { name: alias, target: fingerprint });
     return fingerprint;

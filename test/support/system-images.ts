@@ -15,15 +15,16 @@ export async function tinyImage(dir: string): Promise<string> {
   return buildTinyImage(dir);
 }
 
-/** Path of a systemd image of a Debian release (unified, tar.zst), such as `bookworm` or `trixie`. */
-export async function systemImage(suite: string): Promise<string> {
-  const file = join(FOLDER, `${suite}-${await recipeHash()}.tar.zst`);
+/** Path of a systemd image of a Debian release (unified, tar.zst), such as `bookworm`, with some packages more. */
+export async function systemImage(suite: string, packages: readonly string[] = []): Promise<string> {
+  const kind = `${[suite, ...packages].join('+')}-`;
+  const file = join(FOLDER, `${kind}${await recipeHash()}.tar.zst`);
   if (existsSync(file)) return file;
   await mkdir(FOLDER, { recursive: true });
   for (const old of await readdir(FOLDER)) {
-    if (old.startsWith(`${suite}-`)) await rm(join(FOLDER, old), { force: true });
+    if (old.startsWith(kind)) await rm(join(FOLDER, old), { force: true });
   }
-  await rename(await buildDebianImage(FOLDER, { suite }), file);
+  await rename(await buildDebianImage(FOLDER, { suite, packages }), file);
   return file;
 }
 
