@@ -16,6 +16,9 @@ const GROUP = 'slipway';
 /** Where the project and Node are bound for that user; in a mount namespace of its own. */
 const PLACE = '/run/slipway-cloud';
 const END_MS = 75_000;
+const READY_MS = 120_000;
+/** In its log once its queues are there: a request sent before would be lost. */
+const READY_LINE = '"msg":"ready"';
 
 export interface ComputeIdentity {
   readonly uid: number;
@@ -42,7 +45,15 @@ export async function ensureComputeUser(): Promise<ComputeIdentity> {
   };
   if ((await known('group', GROUP)) === null) await runTool('groupadd', ['--system', GROUP]);
   if ((await known('passwd', USER)) === null) {
-    await runTool('useradd', ['--system', '--gid', GROUP, '--no-create-home', '--shell', '/usr/sbin/nologin', USER]);
+    await runTool('useradd', [
+      '--system',
+      '--gid',
+      GROUP,
+      '--no-create-home',
+      '--shell',
+      '/usr/sbin/nologin',
+      USER,
+    ]);
   }
   return { uid: Number(await known('passwd', USER)), gid: Number(await known('group', GROUP)) };
 }
@@ -124,15 +135,16 @@ async function start(cloud: Cloud, file: string): Promise<number> {
   const program = [process.execPath, PROGRAM_ROOT, PLACE, 'compute', '--config-file', file];
   const argv = ['unshare', '--mount', 'sh', SCRIPT, USER, GROUP, ...program];
   await mkdir(PLACE, { recursive: true, mode: 0o755 });
+  const before = existsSync(log) ? (await stat(log)).size : 0;
   const pid = await startBackground(argv, log);
   await writeFile(pidFile(cloud.home), `${String(pid)}\n`);
-  // It has taken its own name once the script has given way to it.
   await until(
-    `the compute service starts (its log is ${log})`,
-    END_MS,
+    `the compute service takes requests (its log is ${log})`,
+    READY_MS,
     async () => {
       if (!isAlive(pid)) throw await endedAtOnce(log);
-      return (await readFile(`/proc/${String(pid)}/cmdline`, 'utf8')).includes('slipway.js') ? true : null;
+      const said = (await readFile(log)).subarray(before).toString('utf8');
+      return said.includes(READY_LINE) ? true : null;
     },
     cloud.signal,
   );

@@ -81,19 +81,22 @@ export async function ensureManagementBridge(cloud: Cloud, report: StepReport): 
   }
   const found = there.config?.['ipv4.address'] ?? 'no address';
   if (found !== address) {
-    throw new Fault('conflict', `${MANAGEMENT_BRIDGE} has ${found} and not ${address}: it is not of this cloud`);
+    throw new Fault(
+      'conflict',
+      `${MANAGEMENT_BRIDGE} has ${found} and not ${address}: it is not of this cloud`,
+    );
   }
   report.result('there already');
 }
 
-/** Makes and configures the master, unless it is whole. `image` gives the image's fingerprint when it is needed. */
-export async function ensureMaster(cloud: Cloud, image: string, report: StepReport): Promise<void> {
-  const there = await cloud.lxd.instance(cloud.caller, MASTER);
-  if (there?.config[READY_KEY] === 'true') {
-    report.result('there already');
-    return;
-  }
-  if (there !== null) await removeInstance(cloud, MASTER);
+/** True when there is a master, and it is whole. */
+export async function hasMaster(cloud: Cloud): Promise<boolean> {
+  return (await cloud.lxd.instance(cloud.caller, MASTER))?.config[READY_KEY] === 'true';
+}
+
+/** Makes and configures the master from the image of this fingerprint; what an interrupted run left goes first. */
+export async function makeMaster(cloud: Cloud, image: string, report: StepReport): Promise<void> {
+  await removeInstance(cloud, MASTER);
   report.detail('creating');
   await cloud.lxd.create(cloud.caller, {
     name: MASTER,
@@ -163,7 +166,11 @@ async function configure(cloud: Cloud, report: StepReport): Promise<void> {
 const LOOK_EVERY_MS = 1500;
 
 /** Tells which step the script inside is at. */
-async function watchSteps(cloud: Cloud, report: StepReport, running: { readonly over: boolean }): Promise<void> {
+async function watchSteps(
+  cloud: Cloud,
+  report: StepReport,
+  running: { readonly over: boolean },
+): Promise<void> {
   while (!running.over && !cloud.signal.aborted) {
     try {
       const step = await cloud.lxd.pullFile(cloud.caller, MASTER, STEP_FILE);

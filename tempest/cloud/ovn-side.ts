@@ -118,7 +118,9 @@ export async function stopOvnSide(home: string): Promise<boolean> {
   const pid = await ovnPid(home);
   if (pid !== null) {
     // The first process of the namespace tidies up; the one outside only waits for it.
-    const children = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8').catch(() => '');
+    const children = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8').catch(
+      () => '',
+    );
     for (const child of children.trim().split(/\s+/).filter(Boolean)) process.kill(Number(child), 'SIGTERM');
     const ended = until('OVN ends', END_MS, () => (isAlive(pid) ? null : true));
     await ended.catch(() => {

@@ -90,7 +90,11 @@ async function ensureRouter(tenant: OpenStack, subnet: string): Promise<void> {
 async function openGroup(tenant: OpenStack): Promise<void> {
   // An admin would see the groups of every project.
   const project = await projectOf(tenant);
-  const groups = await tenant.list('network', `/security-groups?name=default&project_id=${project}`, 'security_groups');
+  const groups = await tenant.list(
+    'network',
+    `/security-groups?name=default&project_id=${project}`,
+    'security_groups',
+  );
   const group = String(groups[0]?.['id']);
   const query = `/security-group-rules?security_group_id=${group}&direction=ingress`;
   const rules = await tenant.list('network', query, 'security_group_rules');

@@ -91,7 +91,10 @@ export async function readFacts(home: string): Promise<CloudFacts | null> {
   if (!existsSync(file)) return null;
   const found = facts.safeParse(JSON.parse(await readFile(file, 'utf8')));
   if (found.success) return found.data;
-  throw new Fault('conflict', `read ${file}: it is of another version; "npm run cloud -- down --purge" removes it`);
+  throw new Fault(
+    'conflict',
+    `read ${file}: it is of another version; "npm run cloud -- down --purge" removes it`,
+  );
 }
 
 /** What was kept, or new facts: two networks nothing here has a route to, and a password. */
