@@ -136,9 +136,11 @@ export const OWN_EXTENSIONS = [
   'slipway_memory_swap_size',
   'slipway_disk_empty',
   'slipway_disk_root',
+  'slipway_hostname',
   'slipway_config_drive',
   'slipway_nic_ovs',
   'slipway_nic_parent_create',
+  'slipway_image_disk_formats',
 ] as const;
 
 export const API_EXTENSIONS: readonly string[] = [...OF_LXD, ...OF_LATER_LXD, ...OWN_EXTENSIONS];

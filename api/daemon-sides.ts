@@ -10,6 +10,7 @@ import { buildInstanceSide } from './instance-side.ts';
 import { readHostFacts } from './instances/host.ts';
 import { Powers } from './instances/power.ts';
 import { openInstanceStore } from './instances/store.ts';
+import { parseBytes } from './instances/values.ts';
 import { openNetworks } from './network/networks.ts';
 import { nicReservations } from './network/reservations.ts';
 import type { OperationsAdmin } from './operations/operations.ts';
@@ -60,6 +61,7 @@ export async function openSides(parts: Ground & Data) {
     projects: parts.projectStore,
     pools,
     profileExists: (project, name) => parts.profileStore.list(project).some((row) => row.name === name),
+    maxUnpackedBytes: () => parseBytes(parts.serverConfig.get('images.max_unpacked_size')),
     serverVersion: SPOKEN_VERSION,
   });
   const guestSocketDir = `${parts.paths.state}/devlxd`;

@@ -204,7 +204,12 @@ export class ComputeService {
       client: messaging.client,
       notifier: messaging.notifier,
       cloud,
-      images: new ImageCache({ glance: cloud.glance, store: daemon, log }),
+      images: new ImageCache({
+        glance: cloud.glance,
+        store: daemon,
+        log,
+        wantsSignatures: options.glance.verify_glance_signatures,
+      }),
       guests,
       tracker,
       networks: createNetworks({

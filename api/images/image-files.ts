@@ -19,7 +19,8 @@ import type { StoredImage } from '../storage/types.ts';
 import type { ImageRow } from '../db/rows.ts';
 import { boundaryOf, readParts } from './multipart.ts';
 
-const UPLOAD = '.upload-';
+/** Start of the names of what is being received. */
+export const UPLOAD = '.upload-';
 /** Free space is looked at again after so many bytes. */
 const LOOK_EVERY_BYTES = 64 * 2 ** 20;
 
@@ -51,7 +52,8 @@ export class ImageFiles {
     await makeDir(this.directory, 0o700);
     for (const name of await readdir(this.directory)) {
       const isOrphan = /^[0-9a-f]{64}(\.rootfs)?$/.test(name) && !isKnown(name.slice(0, 64));
-      if (name.startsWith(UPLOAD) || isOrphan) await rm(join(this.directory, name), { force: true });
+      if (name.startsWith(UPLOAD) || isOrphan)
+        await rm(join(this.directory, name), { recursive: true, force: true });
     }
   }
 

@@ -2,6 +2,7 @@
 import { Fault } from '../../process/fault.ts';
 import { faultPoint } from '../../process/fault-points.ts';
 import { Lanes } from '../../process/lanes.ts';
+import type { Native } from '../../native/types.ts';
 import type { Log } from '../../process/log.ts';
 import type { AliasRow, ImageRow, StringMap } from '../db/rows.ts';
 import { NEVER } from '../db/rows.ts';
@@ -33,6 +34,9 @@ export interface ImagesParts {
   readonly pools: Pick<PoolAdmin, 'prepareAhead' | 'forgetImage' | 'keepImages'>;
   /** True when the (resolved) project has such a profile. */
   readonly profileExists: (project: string, name: string) => boolean;
+  readonly native: Pick<Native, 'helperPath'>;
+  /** `images.max_unpacked_size`, in bytes. */
+  readonly maxUnpackedBytes: () => number;
   /** Version in LXD's sense, told to servers that images are downloaded from. */
   readonly serverVersion: string;
 }
@@ -256,7 +260,11 @@ export class ImageStore implements Images {
     context: OperationContext,
   ): Promise<void> {
     const { rows, files, lanes } = this;
-    const row = await importImage({ rows, files, lanes }, project, received, wishes, context.signal);
+    const inspect = {
+      maxUnpackedBytes: this.parts.maxUnpackedBytes(),
+      helperPath: this.parts.native.helperPath,
+    };
+    const row = await importImage({ rows, files, lanes, inspect }, project, received, wishes, context.signal);
     context.setMetadata({ fingerprint: row.fingerprint, size: String(row.size) });
     this.tell('image-created', row, requestor, { type: 'container' });
     this.parts.pools.prepareAhead(files.stored(row));

@@ -15,7 +15,7 @@ import type { ImageFiles, Received } from './image-files.ts';
 import { aliasTaken } from './image-rows.ts';
 import type { ImageRows } from './image-rows.ts';
 import { inspectArchive } from './inspect.ts';
-import type { Contents } from './inspect.ts';
+import type { Contents, InspectOptions } from './inspect.ts';
 import { metadataOfRoot, parseImageMetadata } from './metadata.ts';
 import type { ImageMetadata } from './types.ts';
 
@@ -37,6 +37,7 @@ export interface ImportParts {
   readonly files: ImageFiles;
   /** Keyed by fingerprint: files of one image come and go one after the other. */
   readonly lanes: Lanes;
+  readonly inspect: Omit<InspectOptions, 'signal'>;
 }
 
 /** The files are moved or removed in every case. Faults: bad_request, already_exists, storage_full, not_implemented. */
@@ -49,7 +50,7 @@ export async function importImage(
 ): Promise<ImageRow> {
   try {
     checkWishes(parts.rows, project, received, wishes);
-    const [found] = await Promise.all([describe(received, signal), flush(received)]);
+    const [found] = await Promise.all([describe(received, { ...parts.inspect, signal }), flush(received)]);
     faultPoint('import.looked-inside');
     return await parts.lanes.run(received.fingerprint, async () => {
       checkWishes(parts.rows, project, received, wishes);
@@ -96,11 +97,11 @@ interface Description {
   readonly metadata: ImageMetadata;
 }
 
-async function describe(received: Received, signal: AbortSignal): Promise<Description> {
-  const main = await inspectArchive(received.main.path, signal);
+async function describe(received: Received, options: InspectOptions): Promise<Description> {
+  const main = await inspectArchive(received.main.path, options);
   refuseDisk(main);
   if (received.rootfs !== null) {
-    const root = await inspectArchive(received.rootfs.path, signal);
+    const root = await inspectArchive(received.rootfs.path, options);
     refuseDisk(root);
     if (!root.looksLikeRoot)
       throw new Fault('bad_request', 'part "rootfs" of the image is no root file system');

@@ -5,20 +5,32 @@
  * This is all that an import does with the contents. It costs the
  * decompression only, and finds a damaged file before anything is written.
  */
-import { open } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { Fault, isFault } from '../../process/fault.ts';
 import { hasTool, runTool, streamTool } from '../tools.ts';
+import { readerCommand } from './disk/reader-command.ts';
+import { UPLOAD } from './image-files.ts';
 import { MAX_METADATA_BYTES } from './metadata.ts';
 import { SNIFF_BYTES, decompressor, sniff } from './sniff.ts';
 import type { ArchiveKind, Compression } from './sniff.ts';
 import { TarWalk } from './tar-walk.ts';
 import type { TarEntry } from './tar-walk.ts';
 
-/** Images that unpack to more than this are refused. */
-export const MAX_UNPACKED_BYTES = 64 * 2 ** 30;
 /** Files, directories and links in one image. */
 export const MAX_ENTRIES = 5_000_000;
+/** What the program that reads disks may write to a file: nothing worth mentioning. */
+const READER_FILE_BYTES = 4 * 2 ** 20;
+
+export interface InspectOptions {
+  readonly signal: AbortSignal;
+  /** Images that unpack to more than this are refused. */
+  readonly maxUnpackedBytes: number;
+  /** Of native: runs programs confined. */
+  readonly helperPath: string;
+}
 
 export interface Contents {
   readonly archive: ArchiveKind;
@@ -30,28 +42,38 @@ export interface Contents {
   readonly hasDisk: boolean;
   /** Top directories are those of a Linux system. */
   readonly looksLikeRoot: boolean;
-  /** Size when unpacked; null when it cannot be told beforehand (squashfs). */
-  readonly unpackedBytes: number | null;
+  /** Of the contents of all files. */
+  readonly unpackedBytes: number;
 }
 
 const ROOT_NAMES = new Set(['bin', 'sbin', 'etc', 'usr', 'init', 'lib']);
 const OS_RELEASE = ['usr/lib/os-release', 'etc/os-release'];
 const MAX_OS_RELEASE = 64 * 1024;
 
-/** Faults: bad_request for what is no image, is damaged or too large; not_implemented for disk images. */
-export async function inspectArchive(path: string, signal: AbortSignal): Promise<Contents> {
+/** Faults: bad_request for what is no image, is damaged or too large; not_implemented for other disk images. */
+export async function inspectArchive(path: string, options: InspectOptions): Promise<Contents> {
   const file = await open(path, 'r');
   try {
     const archive = await sniffFile(file);
-    if (archive === null) {
-      throw new Fault('bad_request', 'the file is no image: it is neither a tar archive nor a squashfs');
+    switch (archive?.kind) {
+      case undefined:
+        throw new Fault(
+          'bad_request',
+          'the file is no image: it is neither a tar archive nor a squashfs, and no disk (raw or qcow2)',
+        );
+      case 'foreign':
+        throw new Fault(
+          'not_implemented',
+          `the file is ${archive.name}; convert it (qemu-img convert -O qcow2), or send a root file system`,
+        );
+      case 'tar':
+        return await inspectTar(file, archive.compression, options);
+      case 'squashfs':
+        return await inspectSquashfs(file, path, options);
+      case 'qcow2':
+      case 'raw':
+        return await inspectDisk(file, path, archive, options);
     }
-    if (archive.kind === 'qcow2') {
-      throw new Fault('not_implemented', 'the file is a qcow2 disk; only container images can be used');
-    }
-    return archive.kind === 'tar'
-      ? await inspectTar(file, archive.compression, signal)
-      : await inspectSquashfs(file, path, signal);
   } finally {
     await file.close();
   }
@@ -82,6 +104,7 @@ export async function decompressorFor(compression: Compression): Promise<readonl
 }
 
 class Findings {
+  private readonly maxBytes: number;
   metadataText: string | null = null;
   osRelease: string | null = null;
   hasRootfs = false;
@@ -90,10 +113,18 @@ class Findings {
   entries = 0;
   bytes = 0;
 
-  onEntry(entry: TarEntry): boolean {
+  constructor(maxBytes: number) {
+    this.maxBytes = maxBytes;
+  }
+
+  count(bytes: number): void {
     this.entries += 1;
-    this.bytes += entry.size;
-    if (this.entries > MAX_ENTRIES || this.bytes > MAX_UNPACKED_BYTES) throw tooLarge();
+    this.bytes += bytes;
+    if (this.entries > MAX_ENTRIES || this.bytes > this.maxBytes) throw tooLarge(this.maxBytes);
+  }
+
+  onEntry(entry: TarEntry): boolean {
+    this.count(entry.size);
     const top = entry.name.split('/', 1)[0] ?? '';
     if (top === 'rootfs' && (entry.name !== top || entry.type === '5')) this.hasRootfs = true;
     if (entry.name === 'rootfs.img') this.hasDisk = true;
@@ -112,10 +143,11 @@ class Findings {
   }
 }
 
-function tooLarge(): Fault {
+function tooLarge(maxBytes: number): Fault {
+  const gib = String(Math.round((maxBytes / 2 ** 30) * 100) / 100);
   return new Fault(
     'bad_request',
-    `the image unpacks to more than ${String(MAX_UNPACKED_BYTES / 2 ** 30)} GiB or ${String(MAX_ENTRIES)} files`,
+    `the image unpacks to more than ${gib} GiB or ${String(MAX_ENTRIES)} files (images.max_unpacked_size)`,
   );
 }
 
@@ -126,16 +158,16 @@ function metadataTooLarge(): Fault {
 async function inspectTar(
   file: FileHandle,
   compression: Compression,
-  signal: AbortSignal,
+  { signal, maxUnpackedBytes }: InspectOptions,
 ): Promise<Contents> {
-  const findings = new Findings();
+  const findings = new Findings(maxUnpackedBytes);
   const walk = new TarWalk(findings);
   let streamed = 0;
   for await (const chunk of plainTar(file, compression)) {
     signal.throwIfAborted();
     streamed += chunk.length;
     // Headers without contents count too.
-    if (streamed > 2 * MAX_UNPACKED_BYTES) throw tooLarge();
+    if (streamed > 2 * maxUnpackedBytes + MAX_ENTRIES * 512) throw tooLarge(maxUnpackedBytes);
     walk.push(chunk);
   }
   walk.end();
@@ -172,14 +204,19 @@ async function* plainTar(file: FileHandle, compression: Compression): AsyncGener
 /** Offset of `bytes_used` in the superblock. */
 const SQUASHFS_USED_AT = 40;
 
-async function inspectSquashfs(file: FileHandle, path: string, signal: AbortSignal): Promise<Contents> {
+async function inspectSquashfs(
+  file: FileHandle,
+  path: string,
+  { signal, maxUnpackedBytes }: InspectOptions,
+): Promise<Contents> {
   const head = Buffer.alloc(96);
   const { bytesRead } = await file.read(head, 0, head.length, 0);
   const { size } = await file.stat();
   if (bytesRead < head.length || head.readBigUInt64LE(SQUASHFS_USED_AT) > BigInt(size)) {
     throw new Fault('bad_request', 'the squashfs is cut short: its end is missing');
   }
-  const found = new Findings();
+  const found = new Findings(maxUnpackedBytes);
+  await measureSquashfs(path, found, signal);
   for (const line of (await listTop(path, signal)).split('\n')) {
     const name = line.replace(/^squashfs-root\/?/, '');
     if (name === 'rootfs') found.hasRootfs = true;
@@ -194,7 +231,30 @@ async function inspectSquashfs(file: FileHandle, path: string, signal: AbortSign
       found.osRelease ??= await fileOfSquashfs(path, name, MAX_OS_RELEASE, signal).catch(() => null);
     }
   }
-  return { ...facts(found), archive: { kind: 'squashfs' }, unpackedBytes: null };
+  return { ...facts(found), archive: { kind: 'squashfs' }, unpackedBytes: found.bytes };
+}
+
+/** `-rw-r--r-- 0/0    1265648 2024-01-01 00:00 squashfs-root/bin/sh`: only the sizes of files count. */
+const LISTED = /^([-dlbcps])[-a-zA-Z]{9} [^ ]+ +(\d+) /;
+
+/** Reads the list of all there is; a hard link counts once for each of its names. */
+async function measureSquashfs(path: string, found: Findings, signal: AbortSignal): Promise<void> {
+  const nothing = await open('/dev/null', 'r');
+  const tool = streamTool('unsquashfs', ['-lln', path], nothing.fd);
+  try {
+    for await (const line of createInterface({ input: tool.stdout })) {
+      signal.throwIfAborted();
+      const [, type, size] = LISTED.exec(line) ?? [];
+      if (type !== undefined) found.count(type === '-' ? Number(size) : 0);
+    }
+    await tool.finished;
+  } catch (err) {
+    if (!isFault(err, 'tool_failed') || err.facts['exitCode'] === undefined) throw err;
+    throw new Fault('bad_request', 'the squashfs is damaged', { cause: err });
+  } finally {
+    tool.stop();
+    await nothing.close();
+  }
 }
 
 async function listTop(path: string, signal: AbortSignal): Promise<string> {
@@ -219,4 +279,54 @@ async function fileOfSquashfs(
     if (!isFault(err, 'tool_failed')) throw err;
     throw new Fault('bad_request', `${name} of the image cannot be read or is too large`, { cause: err });
   }
+}
+
+/** What the program that reads disks says of one. */
+async function inspectDisk(
+  file: FileHandle,
+  path: string,
+  archive: ArchiveKind,
+  { signal, maxUnpackedBytes, helperPath }: InspectOptions,
+): Promise<Contents> {
+  // It can write to this folder alone, which is empty and goes again.
+  const folder = await mkdtemp(join(dirname(path), UPLOAD));
+  const command = [...readerCommand(), 'look', String(maxUnpackedBytes), String(MAX_ENTRIES)];
+  const tool = streamTool(helperPath, ['confine', folder, String(READER_FILE_BYTES), ...command], file.fd);
+  const stop = (): void => {
+    tool.stop();
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    let text = '';
+    for await (const chunk of tool.stdout) text += String(chunk);
+    await tool.finished;
+    const said = diskReport(text);
+    return {
+      archive,
+      metadataText: null,
+      osRelease: said.osRelease,
+      hasRootfs: false,
+      hasDisk: false,
+      looksLikeRoot: true,
+      unpackedBytes: said.bytes,
+    };
+  } catch (err) {
+    signal.throwIfAborted();
+    throw err;
+  } finally {
+    signal.removeEventListener('abort', stop);
+    tool.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function diskReport(text: string): { readonly osRelease: string | null; readonly bytes: number } {
+  const said: unknown = JSON.parse(text);
+  // Our own program wrote it: an object of these keys.
+  const { refused, osRelease, bytes } = said as Readonly<Record<string, unknown>>;
+  if (typeof refused === 'string') throw new Fault('bad_request', refused);
+  return {
+    osRelease: typeof osRelease === 'string' ? osRelease : null,
+    bytes: typeof bytes === 'number' ? bytes : 0,
+  };
 }

@@ -5,10 +5,13 @@ export type Compression = 'none' | 'gzip' | 'bzip2' | 'xz' | 'lzma' | 'zstd';
 export type ArchiveKind =
   | { readonly kind: 'tar'; readonly compression: Compression }
   | { readonly kind: 'squashfs' }
-  | { readonly kind: 'qcow2' };
+  /** Both may hold a partition table or a file system. */
+  | { readonly kind: 'qcow2' }
+  | { readonly kind: 'raw' }
+  | { readonly kind: 'foreign'; readonly name: string };
 
-/** Bytes of the start of a file that sniff() wants to see. */
-export const SNIFF_BYTES = 512;
+/** Bytes of the start of a file that sniff() wants to see; the mark of btrfs is the farthest. */
+export const SNIFF_BYTES = 66 * 1024;
 
 const MAGIC: readonly (readonly [Compression, readonly number[]])[] = [
   ['gzip', [0x1f, 0x8b]],
@@ -25,7 +28,36 @@ export function sniff(head: Buffer): ArchiveKind | null {
   for (const [compression, magic] of MAGIC) {
     if (head.subarray(0, magic.length).equals(Buffer.from(magic))) return { kind: 'tar', compression };
   }
-  return isTarHeader(head) ? { kind: 'tar', compression: 'none' } : null;
+  if (isTarHeader(head)) return { kind: 'tar', compression: 'none' };
+  const foreign = FOREIGN.find(([, at, text]) => hasText(head, at, text));
+  if (foreign !== undefined) return { kind: 'foreign', name: foreign[0] };
+  const isSigned = head.length >= 512 && head.readUInt16LE(510) === 0xaa55;
+  return isSigned || DISKS.some(([at, text]) => hasText(head, at, text)) ? { kind: 'raw' } : null;
+}
+
+/** Disks of other hypervisors, and discs: known so that they can be called by their name. */
+const FOREIGN: readonly (readonly [string, number, string])[] = [
+  ['VMDK', 0, 'KDMV'],
+  ['VMDK', 0, '# Disk DescriptorFile'],
+  ['VHD', 0, 'conectix'],
+  ['VHDX', 0, 'vhdxfile'],
+  ['VDI', 0x40, '\x7f\x10\xda\xbe'],
+  ['QED', 0, 'QED\0'],
+  ['ISO 9660', 0x8001, 'CD001'],
+];
+
+/** GPT with sectors of 512 and 4096 bytes; ext2 to ext4, xfs, btrfs, erofs. */
+const DISKS: readonly (readonly [number, string])[] = [
+  [512, 'EFI PART'],
+  [4096, 'EFI PART'],
+  [0x438, '\x53\xef'],
+  [0, 'XFSB'],
+  [0x10040, '_BHRfS_M'],
+  [0x400, '\xe2\xe1\xf5\xe0'],
+];
+
+function hasText(head: Buffer, at: number, text: string): boolean {
+  return head.subarray(at, at + text.length).equals(Buffer.from(text, 'latin1'));
 }
 
 /** Old archives have no `ustar`; the checksum of the first header is in all of them. */
@@ -58,8 +90,18 @@ const EXTENSIONS: Readonly<Record<Compression, string>> = {
 /** What the name of an exported file ends in. */
 export function extensionOf(archive: ArchiveKind | null): string {
   if (archive === null) return '';
-  if (archive.kind === 'tar') return EXTENSIONS[archive.compression];
-  return archive.kind === 'squashfs' ? '.squashfs' : '.qcow2';
+  switch (archive.kind) {
+    case 'tar':
+      return EXTENSIONS[archive.compression];
+    case 'squashfs':
+      return '.squashfs';
+    case 'qcow2':
+      return '.qcow2';
+    case 'raw':
+      return '.img';
+    case 'foreign':
+      return '';
+  }
 }
 
 /**

@@ -15,8 +15,10 @@ import type { StoredImage } from '../storage/types.ts';
 import { asFull, withRoom } from '../storage/space.ts';
 import { isMissing, makeDir } from '../storage/layout.ts';
 import { runTool } from '../tools.ts';
+import { readerForTar } from './disk/reader-command.ts';
 import { decompressorFor, sniffPath } from './inspect.ts';
 import { MAX_METADATA_BYTES, metadataOfRoot, parseImageMetadata, renderImageMetadata } from './metadata.ts';
+import type { ArchiveKind } from './sniff.ts';
 
 /** Largest single file; it may be sparse. */
 const MAX_FILE_BYTES = 1024 * 2 ** 30;
@@ -72,18 +74,17 @@ async function unpackCommand(file: string, into: string): Promise<string[]> {
       throw new Fault('not_found', `the image's file ${file} is missing; import the image again`);
     throw err;
   });
-  if (archive === null || archive.kind === 'qcow2') {
+  if (archive === null || archive.kind === 'foreign') {
     throw new Fault('bad_request', `the image's file ${file} is damaged; import the image again`);
   }
   if (archive.kind === 'squashfs') {
     // Queues of 256 MiB each are the default; the daemon's host has better use for them.
     return ['unsquashfs', '-f', '-n', '-q', '-no-exit-code', '-da', '64', '-fr', '64', '-d', into, file];
   }
-  const program = await decompressorFor(archive.compression);
   return [
     'tar',
     '--extract',
-    ...(program === null ? [] : [`--use-compress-program=${program.join(' ')}`]),
+    ...(await sourceOfTar(archive)),
     `--file=${file}`,
     `--directory=${into}`,
     '--force-local',
@@ -96,6 +97,13 @@ async function unpackCommand(file: string, into: string): Promise<string[]> {
     '--anchored',
     ...['dev/*', './dev/*', 'rootfs/dev/*', './rootfs/dev/*'].map((pattern) => `--exclude=${pattern}`),
   ];
+}
+
+/** A disk becomes a tar archive by way of a program too; it stands where a decompressor does. */
+async function sourceOfTar(archive: ArchiveKind): Promise<string[]> {
+  if (archive.kind !== 'tar') return [`--use-compress-program=${readerForTar()}`];
+  const program = await decompressorFor(archive.compression);
+  return program === null ? [] : [`--use-compress-program=${program.join(' ')}`];
 }
 
 /** Brings an unpacked tree into our shape. Reads nothing through a link. */

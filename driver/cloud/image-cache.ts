@@ -8,7 +8,7 @@ import { Lanes } from '../../process/lanes.ts';
 import { type Log } from '../../process/log.ts';
 import { type CallContext } from './call-context.ts';
 import { type Glance, type Image } from './glance.ts';
-import { HEAD_BYTES, refuseFormat, sniffImage } from './image-format.ts';
+import { HEAD_BYTES, refuseFormat, refuseUnproven, sniffImage } from './image-format.ts';
 
 /** What is needed of the REST daemon of this host. */
 export interface ImageStore {
@@ -38,6 +38,8 @@ export interface ImageCacheParts {
   readonly glance: Pick<Glance, 'download'>;
   readonly store: ImageStore;
   readonly log: Log;
+  /** `[glance] verify_glance_signatures`. */
+  readonly wantsSignatures?: boolean;
   readonly now?: () => number;
 }
 
@@ -45,6 +47,7 @@ export class ImageCache {
   private readonly glance: Pick<Glance, 'download'>;
   private readonly store: ImageStore;
   private readonly log: Log;
+  private readonly wantsSignatures: boolean;
   private readonly now: () => number;
   private readonly lanes = new Lanes();
   /** Two ids of Glance may have the same content, which is then one image here. */
@@ -54,12 +57,14 @@ export class ImageCache {
     this.glance = parts.glance;
     this.store = parts.store;
     this.log = parts.log;
+    this.wantsSignatures = parts.wantsSignatures ?? false;
     this.now = parts.now ?? Date.now;
   }
 
   /** Fingerprint of the image here; however many builds want it, it is fetched once. ImageFault, CloudFault. */
   ensure(context: CallContext, image: Image): Promise<{ fingerprint: string; isFetched: boolean }> {
     return this.lanes.run(image.id, async () => {
+      if (this.wantsSignatures) refuseUnproven(image);
       const known = await this.find(context, image);
       if (known !== null) return { fingerprint: known, isFetched: false };
       return { fingerprint: await this.fetch(context, image), isFetched: true };

@@ -1,9 +1,10 @@
 /** What an image is, told from its first bytes, and whether a container can be made of it. Pure. */
 import { Fault } from '../../process/fault.ts';
 import { type Image } from './glance.ts';
+import { numberOrNull } from './json.ts';
 
-/** Bytes of the start that decide. */
-export const HEAD_BYTES = 33 * 1024;
+/** Bytes of the start that decide; the mark of btrfs is the farthest. */
+export const HEAD_BYTES = 66 * 1024;
 
 export type ImageFormat =
   'tar' | 'compressed' | 'squashfs' | 'qcow2' | 'disk' | 'filesystem' | 'iso' | 'vm-disk' | 'unknown';
@@ -15,7 +16,22 @@ const COMPRESSED: readonly (readonly number[])[] = [
   [0x5d, 0x00, 0x00],
   [0x28, 0xb5, 0x2f, 0xfd],
 ];
-const VM_DISKS = ['KDMV', '# Disk DescriptorFile', 'conectix', 'vhdxfile', '<<< ', 'WithoutFreeSpace'];
+const VM_DISKS = [
+  'KDMV',
+  '# Disk DescriptorFile',
+  'conectix',
+  'vhdxfile',
+  '<<< ',
+  'WithoutFreeSpace',
+  'QED\0',
+];
+/** xfs, btrfs, erofs, and ext2 to ext4. */
+const FILE_SYSTEMS: readonly (readonly [number, string])[] = [
+  [0, 'XFSB'],
+  [0x10040, '_BHRfS_M'],
+  [0x400, '\xe2\xe1\xf5\xe0'],
+  [0x438, '\x53\xef'],
+];
 
 /** The name and the formats an image claims are never believed. */
 export function sniffImage(head: Buffer): ImageFormat {
@@ -25,10 +41,9 @@ export function sniffImage(head: Buffer): ImageFormat {
     return 'compressed';
   if (VM_DISKS.some((magic) => hasText(head, 0, magic))) return 'vm-disk';
   if (isTar(head)) return 'tar';
-  if (hasText(head, 512, 'EFI PART')) return 'disk';
+  if (hasText(head, 512, 'EFI PART') || hasText(head, 4096, 'EFI PART')) return 'disk';
   if (hasText(head, 32_769, 'CD001')) return 'iso';
-  const isExt = head.length >= 1082 && head.readUInt16LE(1080) === 0xef53;
-  if (isExt || hasText(head, 0, 'XFSB')) return 'filesystem';
+  if (FILE_SYSTEMS.some(([at, text]) => hasText(head, at, text))) return 'filesystem';
   if (head.length >= 512 && head.readUInt16LE(510) === 0xaa55) return 'disk';
   return 'unknown';
 }
@@ -48,7 +63,11 @@ function isTar(head: Buffer): boolean {
 
 /** Names of exceptions in nova.exception; each aborts a build. */
 export type ImageProblem =
-  'FlavorDiskTooSmall' | 'FlavorMemoryTooSmall' | 'ImageNotActive' | 'ImageUnacceptable';
+  | 'FlavorDiskTooSmall'
+  | 'FlavorMemoryTooSmall'
+  | 'ImageNotActive'
+  | 'ImageUnacceptable'
+  | 'SignatureVerificationError';
 
 export class ImageFault extends Fault {
   readonly problem: ImageProblem;
@@ -68,6 +87,12 @@ export function checkImage(
   if (image.status !== 'active') {
     throw new ImageFault('ImageNotActive', `${use}: its status is ${image.status}, not active`);
   }
+  if (image.containerFormat === 'docker') {
+    throw new ImageFault(
+      'ImageUnacceptable',
+      `${use}: it is a docker archive, which is not taken; ${ADVICE}`,
+    );
+  }
   if (image.minRam > flavor.memoryMb) {
     throw new ImageFault(
       'FlavorMemoryTooSmall',
@@ -76,7 +101,7 @@ export function checkImage(
   }
   // A flavor without a root disk size sets no limit.
   if (flavor.rootGb === 0) return;
-  const needed = Math.max(image.minDisk, (image.size ?? 0) / 2 ** 30);
+  const needed = Math.max(image.minDisk, Math.max(image.size ?? 0, virtualSize(image)) / 2 ** 30);
   if (needed > flavor.rootGb) {
     throw new ImageFault(
       'FlavorDiskTooSmall',
@@ -85,11 +110,41 @@ export function checkImage(
   }
 }
 
-const ADVICE = 'upload a root file system as tar (any compression) or squashfs, or an LXD image';
+/** Size of the disk inside, as Glance found it; 0 when it does not say. Bytes. */
+function virtualSize(image: Image): number {
+  return numberOrNull(image.raw['virtual_size']) ?? 0;
+}
 
-/** Fault ImageUnacceptable for formats the REST daemon cannot import. */
+/**
+ * With `[glance] verify_glance_signatures` every image must be signed, and its
+ * certificate comes from the key manager (Barbican), which is not asked here:
+ * so none can be used, signed or not. Fault SignatureVerificationError.
+ */
+export function refuseUnproven(image: Image): void {
+  const isSigned = Object.keys(image.raw).some((key) => key.startsWith('img_signature'));
+  const reason = isSigned
+    ? 'its signature cannot be verified, because certificates are not fetched from the key manager'
+    : 'it has no signature';
+  throw new ImageFault(
+    'SignatureVerificationError',
+    `use image ${image.id}: ${reason}; [glance] verify_glance_signatures is on`,
+  );
+}
+
+const ADVICE =
+  'upload a disk (raw or qcow2), a file system, or a root file system as tar (any compression) or squashfs';
+const TAKEN: ReadonlySet<ImageFormat> = new Set([
+  'tar',
+  'compressed',
+  'squashfs',
+  'qcow2',
+  'disk',
+  'filesystem',
+]);
+
+/** Fault ImageUnacceptable for formats the REST daemon cannot import. What is inside is the daemon's to judge. */
 export function refuseFormat(image: string, format: ImageFormat): void {
-  if (format === 'tar' || format === 'compressed' || format === 'squashfs') return;
+  if (TAKEN.has(format)) return;
   const is = format === 'unknown' ? 'of no known format' : `a ${format} image`;
   throw new ImageFault('ImageUnacceptable', `use image ${image}: it is ${is}; ${ADVICE}`);
 }

@@ -201,8 +201,28 @@ test('a snapshot gets its formats before its content', async () => {
   assert.equal(sent[1]?.body, 'abc');
 });
 
-test('a disk image is refused before it is imported', async () => {
-  const disk = Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), content]);
+test('no image is used while signatures are wanted, and nothing is downloaded', async () => {
+  const store = {
+    images: () => Promise.resolve([]),
+    importImage: () => Promise.reject(new Error('must not be imported')),
+    deleteImage: () => Promise.resolve(),
+  };
+  const glance = { download: () => Promise.reject(new Error('must not be downloaded')) };
+  const cache = new ImageCache({ glance, store, log: SILENT, wantsSignatures: true });
+  for (const [properties, words] of [
+    [{}, /no signature/],
+    [{ img_signature: 'c2ln', img_signature_certificate_uuid: 'u' }, /cannot be verified/],
+  ] as const) {
+    await assert.rejects(
+      cache.ensure(userContext(cloud, 'p'), imageOf({ id: 'i', status: 'active', ...properties })),
+      (err) =>
+        err instanceof ImageFault && err.problem === 'SignatureVerificationError' && words.test(err.message),
+    );
+  }
+});
+
+test('a disk of another hypervisor is refused before it is imported', async () => {
+  const disk = Buffer.concat([Buffer.from('KDMV', 'latin1'), content]);
   cloud.on('GET', /images\/i\/file/, { body: disk });
   const store = {
     images: () => Promise.resolve([]),

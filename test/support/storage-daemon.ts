@@ -53,6 +53,8 @@ export class StorageDaemon {
   /** Name of an instance -> pid of its init. */
   readonly running = new Map<string, number>();
   readonly projects = new Set(['default']);
+  /** `images.max_unpacked_size`. */
+  maxUnpackedBytes = 64 * 2 ** 30;
   private stop = new AbortController();
   private openedPools: PoolAdmin | null = null;
   private openedImages: ImageStore | null = null;
@@ -97,6 +99,8 @@ export class StorageDaemon {
       projects: this.projectNames(),
       pools: this.openedPools,
       profileExists: (_project, name) => name === 'default',
+      native: this.native,
+      maxUnpackedBytes: () => this.maxUnpackedBytes,
       serverVersion: '5.0.2',
     });
     return this;

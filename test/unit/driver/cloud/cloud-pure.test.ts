@@ -165,7 +165,7 @@ test('requests for networks are read; none is not an empty list', () => {
 
 test('formats are told from content', () => {
   const at = (offset: number, text: string): Buffer => {
-    const head = Buffer.alloc(33 * 1024);
+    const head = Buffer.alloc(66 * 1024);
     head.write(text, offset, 'latin1');
     return head;
   };
@@ -175,6 +175,8 @@ test('formats are told from content', () => {
   assert.equal(sniffImage(at(512, 'EFI PART')), 'disk');
   assert.equal(sniffImage(at(510, '\x55\xaa')), 'disk');
   assert.equal(sniffImage(at(1080, '\x53\xef')), 'filesystem');
+  assert.equal(sniffImage(at(0x10040, '_BHRfS_M')), 'filesystem');
+  assert.equal(sniffImage(at(1024, '\xe2\xe1\xf5\xe0')), 'filesystem');
   assert.equal(sniffImage(at(32_769, 'CD001')), 'iso');
   assert.equal(sniffImage(Buffer.alloc(0)), 'unknown');
 });
@@ -194,5 +196,7 @@ test('an image must be active and fit the flavor', () => {
   assert.equal(problem({ min_ram: 1024 }, 1), 'FlavorMemoryTooSmall');
   assert.equal(problem({ min_disk: 2 }, 1), 'FlavorDiskTooSmall');
   assert.equal(problem({ size: 2 ** 31 }, 1), 'FlavorDiskTooSmall');
+  assert.equal(problem({ size: 2 ** 20, virtual_size: 2 ** 31 }, 1), 'FlavorDiskTooSmall');
+  assert.equal(problem({ container_format: 'docker' }, 1), 'ImageUnacceptable');
   assert.equal(problem({ min_disk: 2 }, 0), '');
 });
