@@ -17,7 +17,7 @@ export type LxcfsState = 'absent' | 'running' | 'dead';
 
 /** Whether lxcfs serves the folder. */
 export async function lxcfsState(folder: string): Promise<LxcfsState> {
-  if (!(await isMountPoint(folder))) return 'absent';
+  if ((await mountedDevice(folder)) === null) return 'absent';
   try {
     await access(join(folder, 'proc/meminfo'));
     return 'running';
@@ -39,9 +39,10 @@ export async function clearDeadLxcfs(folder: string): Promise<boolean> {
   return count > 0;
 }
 
-async function isMountPoint(folder: string): Promise<boolean> {
-  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
-  return lines.some((line) => line.split(' ')[4] === folder);
+/** Number of the file system mounted on the folder, `0:52`, as in every mountinfo; null when none is. */
+export async function mountedDevice(folder: string): Promise<string | null> {
+  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
+  return lines.findLast((fields) => fields[4] === folder)?.[2] ?? null;
 }
 
 function isGone(err: unknown): boolean {

@@ -9,7 +9,7 @@ import { DEFAULT_STATE } from '../../config/options/daemon.ts';
 import { findProgram } from '../../config/packages.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
 import { Fault } from '../../process/fault.ts';
-import { clearDeadLxcfs, LXCFS_FOLDER, lxcfsState } from '../lxcfs.ts';
+import { clearDeadLxcfs, LXCFS_FOLDER, lxcfsState, mountedDevice } from '../lxcfs.ts';
 import { runTool } from '../tools.ts';
 import { RestClient } from './rest-client.ts';
 
@@ -201,14 +201,18 @@ export async function ensureLxcfs(
  * Ends the lxcfs that ensureLxcfs() started, unless something still looks at
  * it: the containers of another daemon may. Returns what became of it.
  */
-export async function stopLxcfs(config: DaemonConfig): Promise<'not ours' | 'in use' | 'stopped'> {
+export async function stopLxcfs(
+  config: DaemonConfig,
+  folder = LXCFS_FOLDER,
+): Promise<'not ours' | 'in use' | 'stopped'> {
   const file = join(config.paths.run, 'lxcfs.pid');
   const pid = Number((await readFile(file, 'utf8').catch(() => '')).trim());
   if (!(pid > 0) || !isAlive(pid) || commandOf(pid) !== 'lxcfs') {
     await rm(file, { force: true });
     return 'not ours';
   }
-  if (isLxcfsInUse(pid)) return 'in use';
+  const device = await mountedDevice(folder);
+  if (device !== null && isMountedElsewhere(device, pid)) return 'in use';
   process.kill(pid, 'SIGTERM');
   await until('lxcfs ends', 10_000, () => (isAlive(pid) ? null : true));
   await rm(file, { force: true });
@@ -223,16 +227,20 @@ function commandOf(pid: number): string {
   }
 }
 
-/** True when a process in another mount namespace has a file of lxcfs mounted, as containers do. */
-function isLxcfsInUse(lxcfs: number): boolean {
+/** True when a process in another mount namespace has a file of this lxcfs mounted, as containers do. */
+function isMountedElsewhere(device: string, lxcfs: number): boolean {
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name) || Number(name) === lxcfs) continue;
     try {
-      const mounts = readFileSync(`/proc/${name}/mountinfo`, 'utf8');
-      if (/ \/proc\/\S+ .* - fuse\.lxcfs /.test(mounts)) return true;
+      const mounts = readFileSync(`/proc/${name}/mountinfo`, 'utf8').split('\n');
+      if (mounts.some((line) => isViewOf(line.split(' '), device))) return true;
     } catch {
       continue; // the process has ended meanwhile
     }
   }
   return false;
+}
+
+function isViewOf(mount: readonly string[], device: string): boolean {
+  return mount[2] === device && mount[4]?.startsWith('/proc/') === true;
 }

@@ -1,6 +1,6 @@
 /** A real lxcfs at a folder of the test's own, killed as a crash would. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +33,7 @@ before(() => {
 afterEach(async () => {
   if (server?.kill('SIGTERM') === true) await once(server, 'exit');
   server = null;
-  await clearDeadLxcfs(folder);
+  while ((await lxcfsState(folder)) !== 'absent') execFileSync('umount', ['--lazy', folder]);
 });
 
 after(() => {
@@ -124,9 +124,9 @@ test(
     assert.equal(await ensureLxcfs(config, undefined, folder), 'replaced');
     assert.match(readFileSync(join(folder, 'proc/meminfo'), 'utf8'), /^MemTotal:/);
     assert.equal(await ensureLxcfs(config, undefined, folder), 'running');
-    assert.equal(await stopLxcfs(config), 'stopped');
+    assert.equal(await stopLxcfs(config, folder), 'stopped');
     assert.equal(await lxcfsState(folder), 'absent');
     assert.equal(await ensureLxcfs(config, undefined, folder), 'started');
-    assert.equal(await stopLxcfs(config), 'stopped');
+    assert.equal(await stopLxcfs(config, folder), 'stopped');
   },
 );
