@@ -1,5 +1,6 @@
 /** What a guest may see of its own definition, in the shapes that cloud-init reads. Pure. */
 import type { DeviceMap } from '../db/rows.ts';
+import { hostnameOf } from '../instances/names.ts';
 import type { Expanded } from '../instances/types.ts';
 
 /** The keys that are the guest's business. */
@@ -19,7 +20,7 @@ export function metaData(expanded: Expanded): string {
   const { row, config } = expanded;
   const instanceId = row.config['volatile.cloud-init.instance-id'] ?? row.name;
   const more = config['user.meta-data'] ?? '';
-  return `#cloud-config\ninstance-id: ${instanceId}\nlocal-hostname: ${row.name}\n${more}`;
+  return `#cloud-config\ninstance-id: ${instanceId}\nlocal-hostname: ${hostnameOf(expanded)}\n${more}`;
 }
 
 /** Expanded devices; a nic that has no address of its own gets the one it was given. */

@@ -145,6 +145,10 @@ const KEYS: Readonly<Record<string, ValueCheck>> = {
 
 /** Keys that only an instance has; the daemon writes most of them. */
 const INSTANCE_KEYS: Readonly<Record<string, ValueCheck>> = {
+  'slipway.hostname': (value) => {
+    if (!/^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$/.test(value))
+      throw wrong(value, 'is not a host name');
+  },
   'volatile.apply_quota': anything,
   'volatile.apply_template': oneOf('create', 'copy', 'rename'),
   'volatile.base_image': (value) => {

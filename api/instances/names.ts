@@ -1,6 +1,7 @@
 /** Names and addresses that are made up: instance names, MAC addresses. */
 import { randomBytes, randomInt } from 'node:crypto';
 import { Fault } from '../../process/fault.ts';
+import type { Expanded } from './types.ts';
 
 const FIRST = [
   'able', 'airy', 'apt', 'brave', 'brisk', 'calm', 'clear', 'clever', 'cosmic', 'crisp', 'deep', 'eager',
@@ -31,6 +32,12 @@ export function generateName(isTaken: (name: string) => boolean): string {
 
 function pick(words: readonly string[]): string {
   return words[randomInt(words.length)] ?? 'ship';
+}
+
+/** What the instance is called inside: `slipway.hostname`, else its name. */
+export function hostnameOf({ row, config }: Expanded): string {
+  const own = config['slipway.hostname'] ?? '';
+  return own === '' ? row.name : own;
 }
 
 /** Throws bad_request unless the name is a host name of LXD's grammar. */

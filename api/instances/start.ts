@@ -29,6 +29,7 @@ import { renderLxcConfig } from './lxc-config.ts';
 import { watchMonitor } from './monitors.ts';
 import type { NicPlan } from './nics.ts';
 import { planNics } from './nics.ts';
+import { hostnameOf } from './names.ts';
 import { planPrivateDisks, refuseWhileLent } from './private-disks.ts';
 import { instanceIdmap, rootSteps, rootVolume, templateSteps } from './root-plan.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
@@ -207,7 +208,7 @@ async function writeConfig(parts: RuntimeParts, expanded: Expanded, input: Confi
   const text = renderLxcConfig(
     {
       containerName: name,
-      hostname: row.name,
+      hostname: hostnameOf(expanded),
       rootPath: input.root,
       rootMountPoint: join(parts.paths.lxc, '.root'),
       logDir: dir,

@@ -7,6 +7,7 @@
  */
 import { Fault, isFault } from '../../process/fault.ts';
 import type { ImageMetadata, TemplateRule } from '../images/types.ts';
+import { hostnameOf } from './names.ts';
 import { parseTemplate } from './template-parse.ts';
 import { renderNodes } from './template-render.ts';
 import type { Value, ValueMap } from './template-values.ts';
@@ -73,7 +74,7 @@ function variables(path: string, rule: TemplateRule, trigger: string, expanded: 
   const { row, config, devices } = expanded;
   // All text, as in LXD: templates compare with "true".
   const instance: ValueMap = {
-    name: row.name,
+    name: hostnameOf(expanded),
     type: 'container',
     architecture: row.architecture,
     ephemeral: String(row.ephemeral),

@@ -7,10 +7,11 @@ import { UUID_KEY, type Caller, type LxdClient, type LxdInstance } from './clien
 import type { FileTree } from './config-drive.ts';
 import { failingAs, spawnError } from './guest-faults.ts';
 import type { GuestFinder } from './guest-finder.ts';
-import { KEPT_KEY, guestBody, isRescuer, rescueBody } from './guest-spec.ts';
+import { KEPT_KEY, guestBody, isRescuer, rescueBody, withSeeds } from './guest-spec.ts';
 import type { RescueRequest, SpawnRequest } from './guest-types.ts';
 import type { InstanceBody } from './instance-spec.ts';
 import { instanceName } from './nova-instance.ts';
+import { patiently } from './patience.ts';
 import { pushDrive } from './push-drive.ts';
 import { setPassword } from './set-password.ts';
 
@@ -40,7 +41,7 @@ export class GuestLife {
     try {
       const name = instanceName(template, instance);
       const body = guestBody(instance, vifs, { name, fingerprint, pool, start });
-      await this.make(caller, instance.uuid, body, drive);
+      await this.make(caller, instance.uuid, drive === null ? withSeeds(body, instance) : body, drive);
     } catch (err) {
       throw spawnError(instance.uuid, err);
     }
@@ -53,13 +54,18 @@ export class GuestLife {
     const { finder } = this.parts;
     await failingAs('InstanceTerminationFailure', uuid, async () => {
       this.parts.closeConsole(uuid);
-      const found = await this.parts.client.byUuid(caller, uuid);
-      // The rescuer first: it uses the root of the other one.
-      if (found !== null) await this.remove(caller, found);
-      const kept = await finder.kept(caller, uuid);
-      if (kept !== null) await this.remove(caller, kept);
+      await patiently(() => this.removeAll(caller, uuid), caller.signal);
     });
     finder.forget(uuid);
+  }
+
+  private async removeAll(caller: Caller, uuid: string): Promise<void> {
+    const { client, finder } = this.parts;
+    const found = await client.byUuid(caller, uuid);
+    // The rescuer first: it uses the root of the other one.
+    if (found !== null) await this.remove(caller, found);
+    const kept = await finder.kept(caller, uuid);
+    if (kept !== null) await this.remove(caller, kept);
   }
 
   async rescue(caller: Caller, request: RescueRequest): Promise<void> {
@@ -77,7 +83,7 @@ export class GuestLife {
       try {
         this.parts.closeConsole(uuid);
         if (found.status !== 'Stopped') await stopByForce(client, caller, found.name);
-        undo.add('put the guest back', () => this.putBack(calm, uuid));
+        undo.add('put the guest back', () => patiently(() => this.putBack(calm, uuid)));
         await client.patch(caller, found.name, { config: { [UUID_KEY]: '', [KEPT_KEY]: uuid } });
         await client.rename(caller, found.name, kept);
         finder.forget(uuid);
@@ -121,7 +127,8 @@ export class GuestLife {
     const { client, finder, log } = this.parts;
     const undo = new Undo();
     try {
-      undo.add('remove the guest', () => this.removeIfOurs({ requestId: caller.requestId }, uuid, body.name));
+      const calm = { requestId: caller.requestId };
+      undo.add('remove the guest', () => patiently(() => this.removeIfOurs(calm, uuid, body.name)));
       await this.create(caller, uuid, { ...body, start: body.start && drive === null });
       if (drive !== null) {
         await pushDrive(client, caller, body.name, drive);

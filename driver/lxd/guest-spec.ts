@@ -36,6 +36,15 @@ export interface Definition {
   readonly devices: Readonly<Record<string, DeviceConfig>>;
 }
 
+/**
+ * What every guest of Nova's has. By the variable of its init cloud-init knows
+ * that there is a metadata service; the guest API of LXD would lead it elsewhere.
+ */
+const FIXED_CONFIG = {
+  'environment.product_name': 'OpenStack Nova',
+  'security.devlxd': 'false',
+};
+
 /** The body that makes the guest of a server. */
 export function guestBody(instance: NovaInstance, vifs: NetworkInfo, options: SpecOptions): InstanceBody {
   const body = instanceBody(instance, vifs, options);
@@ -43,11 +52,31 @@ export function guestBody(instance: NovaInstance, vifs: NetworkInfo, options: Sp
   const adminUser = instance.systemMetadata['image_os_admin_user'] ?? '';
   const config = {
     ...body.config,
+    ...FIXED_CONFIG,
     ...hostnameConfig(instance.hostname),
     ...(Object.keys(nic).length === 0 ? {} : { [NIC_LIMITS_KEY]: JSON.stringify(nic) }),
     ...(adminUser === '' ? {} : { [ADMIN_KEY]: adminUser }),
   };
   return { ...body, config, devices: { ...body.devices, ...ephemeralDisk(instance) } };
+}
+
+/** The same with what templates of LXD's images make a NoCloud seed of, which cloud-init would believe first. */
+export function withSeeds(body: InstanceBody, instance: NovaInstance): InstanceBody {
+  const userData =
+    instance.userData === null ? '' : Buffer.from(instance.userData, 'base64').toString('utf8');
+  const meta = [
+    `instance-id: ${instance.uuid}`,
+    `local-hostname: ${JSON.stringify(instance.hostname)}`,
+    'public-keys:',
+    // JSON is YAML.
+    ...instance.keys.map((key) => `  - ${JSON.stringify(key.publicKey.trim())}`),
+  ];
+  if (instance.keys.length === 0) meta.pop();
+  const seeds = {
+    'user.meta-data': `${meta.join('\n')}\n`,
+    ...(userData === '' ? {} : { 'user.user-data': userData }),
+  };
+  return { ...body, config: { ...seeds, ...body.config } };
 }
 
 /** The body of the guest that looks after another one, which is called `kept` meanwhile. */
@@ -121,7 +150,9 @@ export function renewed(
     kept === undefined
       ? guestBody(instance, vifs, options)
       : rescueBody(instance, vifs, { ...options, kept });
-  const own = Object.entries(found.config).filter(([key]) => /^(?:volatile|image)\./.test(key));
+  const own = Object.entries(found.config).filter(([key]) =>
+    /^(?:volatile|image)\.|^user\.(?:meta|user)-data$/.test(key),
+  );
   return {
     ...definitionOf(found),
     description: body.description,
@@ -152,8 +183,8 @@ function nicLimits(found: LxdInstance): DeviceConfig {
 
 /** Without it a guest that has no cloud-init would be called after its container. */
 function hostnameConfig(hostname: string): Record<string, string> {
-  const isName = /^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/.test(hostname);
-  return isName ? { 'raw.lxc': `lxc.uts.name = ${hostname}` } : {};
+  const isName = /^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$/.test(hostname);
+  return isName ? { 'slipway.hostname': hostname } : {};
 }
 
 function ephemeralDisk(instance: NovaInstance): Record<string, DeviceConfig> {

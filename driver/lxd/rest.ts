@@ -37,7 +37,7 @@ export class Rest {
   /** Sends and opens the envelope. Fault of the daemon's own code; unavailable when it does not run. */
   async request(request: RestRequest): Promise<RestAnswer> {
     const response = await this.open(request);
-    const answer = parsed(await readText(response), request);
+    const answer = parsed(await textOf(response, request), request);
     const good = envelope.safeParse(answer);
     if (good.success) {
       const { operation, metadata } = good.data;
@@ -51,7 +51,7 @@ export class Rest {
     const response = await this.open(request);
     const status = response.statusCode ?? 0;
     if (status < 400) return response;
-    throw faultOf(status, parsed(await readText(response), request), request);
+    throw faultOf(status, parsed(await textOf(response, request), request), request);
   }
 
   close(): void {
@@ -106,6 +106,15 @@ export class Rest {
 
 /** The daemon was started again and closed what was kept. */
 class IdleReset extends Error {}
+
+async function textOf(response: IncomingMessage, request: RestRequest): Promise<string> {
+  try {
+    return await readText(response);
+  } catch (cause) {
+    if (request.signal?.aborted === true) throw request.signal.reason;
+    throw new Fault('unavailable', `${what(request)}: the REST daemon broke off its answer`, { cause });
+  }
+}
 
 function isReadable(body: unknown): body is Readable {
   return typeof body === 'object' && body !== null && 'pipe' in body;

@@ -23,7 +23,7 @@ let fingerprint: string;
 let made = 0;
 
 before(async () => {
-  daemon = await SlipwayDaemon.start();
+  daemon = await SlipwayDaemon.start({ faults: true });
   await daemon.done('POST', '/1.0/storage-pools', { name: 'default', driver: 'overlay' });
   fingerprint = await daemon.importImage(await buildTinyImage(daemon.dir), 'tiny');
   client = new LxdClient(daemon.socket);
@@ -251,6 +251,31 @@ test('a build that is given up leaves nothing', TIMEOUT, async () => {
   assert.equal(await client.instance(caller, nameOf(instance)), null);
 });
 
+test('a daemon that dies in the middle of a build or a delete is waited for', TIMEOUT, async () => {
+  const dies = async (point: string, work: (instance: NovaInstance) => Promise<unknown>) => {
+    const instance = server();
+    if (point.startsWith('delete.')) await guests.spawn(caller, request(instance));
+    await daemon.arm(point);
+    const outcome = work(instance).then(
+      () => null,
+      (err: unknown) => err,
+    );
+    await daemon.ended();
+    await daemon.restart();
+    return outcome;
+  };
+  for (const point of ['create.volume-landed', 'create.ready', 'start.container-up']) {
+    const err = await dies(point, (instance) => guests.spawn(caller, request(instance)));
+    assert.ok(isNovaError(err, 'HypervisorUnavailable'), point);
+    assert.deepEqual(await guests.list(caller), [], point);
+  }
+  for (const point of ['delete.row-deleting', 'delete.volume-removed']) {
+    assert.equal(await dies(point, ({ uuid }) => guests.destroy(caller, uuid)), null, point);
+    assert.deepEqual(await guests.list(caller), [], point);
+  }
+  assert.deepEqual(await daemon.done('GET', '/1.0/instances'), []);
+});
+
 test('what an earlier try left is replaced', TIMEOUT, async () => {
   const instance = server();
   await guests.spawn(caller, request(instance));
@@ -354,6 +379,17 @@ test('the console log is what the guest printed', TIMEOUT, async () => {
   );
   await guests.destroy(caller, instance.uuid);
   await assert.rejects(guests.consoleLog(caller, instance.uuid), raises('InstanceNotFound'));
+});
+
+test('cloud-init is told where to look', TIMEOUT, async () => {
+  const instance = server({}, { vcpus: 8 });
+  await guests.spawn(caller, request(instance));
+  assert.match(await inside(instance, 'cat', '/proc/1/environ'), /product_name=OpenStack Nova\0/);
+  assert.equal(await inside(instance, 'sh', '-c', 'ls /dev/lxd 2>/dev/null; hostname'), 'cap1\n');
+  const config = (await client.byUuid(caller, instance.uuid))?.config ?? {};
+  assert.match(config['user.meta-data'] ?? '', /^public-keys:\n {2}- "ssh-rsa AAAA test"\n$/m);
+  assert.equal(config['user.user-data'], '#cloud-config\n');
+  await guests.destroy(caller, instance.uuid);
 });
 
 test('the host tells what it has', TIMEOUT, async () => {
