@@ -23,9 +23,14 @@ function walks(): { title: string; files: string[] }[] {
     }));
 }
 
-test('there is a walk for a launch, for a list and for an exec', () => {
+test('there is a walk for a launch, a list, an exec and a build of Nova', () => {
   const titles = walks().map((walk) => walk.title);
-  for (const what of ['POST /1.0/instances', 'GET /1.0/instances?recursion=2', 'exec']) {
+  for (const what of [
+    'POST /1.0/instances',
+    'GET /1.0/instances?recursion=2',
+    'exec',
+    'build_and_run_instance to clone()',
+  ]) {
     assert.ok(
       titles.some((title) => title.includes(what)),
       what,
