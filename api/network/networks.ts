@@ -51,7 +51,6 @@ class HostNetworks implements Networks, NetworkAdmin {
   private readonly plugs: NicPlugs;
   private readonly lanes = new Lanes();
   private readonly table: NetworkTable;
-  private readonly ovs: OvsPorts;
   private readonly portBridges: PortBridges;
   private isPruned = false;
 
@@ -59,11 +58,10 @@ class HostNetworks implements Networks, NetworkAdmin {
     this.parts = parts;
     const firewall = new Firewall(parts.runTool, parts.log);
     this.table = new NetworkTable(parts, firewall);
-    this.ovs = new OvsPorts(new Ovsdb({ address: parts.ovsConnection }), parts.paths.state);
     this.portBridges = new PortBridges(parts.runTool, parts.paths.state);
     this.plugs = new NicPlugs({
       ...parts,
-      ovs: this.ovs,
+      ovs: new OvsPorts(new Ovsdb({ address: parts.ovsConnection }), parts.paths.state),
       portBridges: this.portBridges,
       firewall,
       bridge: (name) => this.table.bridges.get(name) ?? null,
@@ -82,7 +80,7 @@ class HostNetworks implements Networks, NetworkAdmin {
   }
 
   async needsChecksums(nic: BridgedNic): Promise<boolean> {
-    return isOvs(nic) && (await this.ovs.bridge(nic.parent)).needsChecksums;
+    return isOvs(nic) && (await this.plugs.ovs.needsChecksums(nic));
   }
 
   async plug(nic: BridgedNic): Promise<void> {

@@ -6,14 +6,15 @@
  * vSwitch cannot be asked, ports and notes of nics that are gone stay, and tidy()
  * takes them away later: stopping a container must not depend on it.
  */
-import { describeChain, isFault } from '../../process/fault.ts';
+import { Fault, describeChain, isFault } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import type { Log } from '../../process/log.ts';
 import type { StringMap } from '../db/rows.ts';
 import { containerName } from '../paths.ts';
 import { linkKind } from './bridge-link.ts';
 import type { NicNote } from './nic-link.ts';
-import type { OvsPort, OvsPorts } from './ovs-ports.ts';
+import { rateOf } from './nic-rules.ts';
+import type { OvsBridge, OvsPort, OvsPorts } from './ovs-ports.ts';
 import type { BridgedNic } from './types.ts';
 
 const EXTERNAL_ID = 'ovs.external_ids.';
@@ -47,12 +48,23 @@ export function portOf(nic: BridgedNic): OvsPort {
     instance: containerName(nic.project, nic.instance),
     externalIds,
     mtu: mtuOf(nic.config),
+    ingressBits: rateOf(nic.config, 'limits.ingress'),
+    egressBits: rateOf(nic.config, 'limits.egress'),
   };
 }
 
 function mtuOf(config: StringMap): number | null {
   const text = config['mtu'] ?? '';
   return text === '' ? null : Number(text);
+}
+
+/** Fault bad_request for a limit that nothing would keep. */
+function refuseLostLimit(nic: BridgedNic, bridge: OvsBridge): void {
+  if (bridge.limitsEgress || rateOf(nic.config, 'limits.egress') === 0) return;
+  throw new Fault(
+    'bad_request',
+    `device "${nic.device}": limits.egress cannot be kept on OVS bridge "${nic.parent}", whose frames pass through a program (datapath_type=netdev); use a QoS policy of Neutron`,
+  );
 }
 
 export class OvsNics {
@@ -64,10 +76,19 @@ export class OvsNics {
     this.parts = parts;
   }
 
-  /** The link must be there. Faults as OvsPorts.add(). */
+  /** As Networks.needsChecksums(). */
+  async needsChecksums(nic: BridgedNic): Promise<boolean> {
+    const bridge = await this.parts.ports.bridge(nic.parent);
+    refuseLostLimit(nic, bridge);
+    return bridge.needsChecksums;
+  }
+
+  /** The link must be there. Faults as OvsPorts.add(), and bad_request for a limit that cannot be kept. */
   add(nic: BridgedNic, plain: NicNote): Promise<void> {
     return this.lanes.run(nic.hostName, async () => {
       const port = portOf(nic);
+      // A change of limits comes here alone.
+      if (port.egressBits > 0) refuseLostLimit(nic, await this.parts.ports.bridge(nic.parent));
       await this.parts.notes.put({ ...plain, port });
       await this.parts.ports.add(port);
     });

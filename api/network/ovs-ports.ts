@@ -7,8 +7,7 @@
  */
 import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
-import type { Operation } from './ovsdb.ts';
-import type { Ovsdb } from './ovsdb.ts';
+import type { Operation, Outcome, Ovsdb } from './ovsdb.ts';
 import type { Row } from './ovsdb-values.ts';
 import { map, mapOf, rowsOf, set, textOf, uuid, uuidOf, uuidsOf } from './ovsdb-values.ts';
 
@@ -24,6 +23,10 @@ export interface OvsPort {
   readonly externalIds: StringMap;
   /** null: as the link is. */
   readonly mtu: number | null;
+  /** Bits per second towards the guest; 0 for no limit. */
+  readonly ingressBits: number;
+  /** Bits per second that the guest sends; 0 for no limit. */
+  readonly egressBits: number;
 }
 
 export interface OvsBridge {
@@ -32,6 +35,8 @@ export interface OvsBridge {
    * are: then a guest must not leave them to hardware.
    */
   readonly needsChecksums: boolean;
+  /** True when what a guest sends can be limited: the program takes frames before the kernel would drop them. */
+  readonly limitsEgress: boolean;
 }
 
 interface Found {
@@ -40,6 +45,8 @@ interface Found {
   /** The bridge that has the port; null when there is no port. */
   readonly owner: Row | null;
   readonly face: Row | null;
+  /** The queue of the port, when it is one of ours. */
+  readonly queue: string | null;
 }
 
 export class OvsPorts {
@@ -63,7 +70,8 @@ export class OvsPorts {
     const config = mapOf(rowsOf(switches)[0]?.['other_config']);
     // With this option frames carry a note of what is left to be computed.
     const hasNotes = config['userspace-tso-enable'] === 'true';
-    return { needsChecksums: textOf(bridge['datapath_type']) === 'netdev' && !hasNotes };
+    const isProgram = textOf(bridge['datapath_type']) === 'netdev';
+    return { needsChecksums: isProgram && !hasNotes, limitsEgress: !isProgram };
   }
 
   /**
@@ -77,23 +85,25 @@ export class OvsPorts {
     const here = found.owner !== null && idOf(found.owner) === idOf(found.bridge);
     const operations: Operation[] = [];
     if (found.port !== null && found.face !== null && here) {
-      operations.push(...updates(found.face, ids, port.mtu));
+      operations.push(...updates(found.face, port, ids), ...withoutQueue(found.port, found.queue));
     } else {
       if (found.port !== null && found.owner !== null) {
         this.mustBeOurs(port, found);
-        operations.push(detach(found.owner, found.port));
+        operations.push(detach(found.owner, found.port), ...withoutQueue(found.port, found.queue));
       }
       operations.push(...inserts(found.bridge, port, ids));
     }
+    operations.push(...this.queue(port));
     operations.push({ op: 'comment', comment: `slipway: nic of ${port.instance}` });
     await this.ovsdb.transact(operations);
   }
 
   /** Takes a port of ours away; harmless when it is gone, or another's. Faults of the connection. */
   async remove(name: string): Promise<void> {
-    const [faces, ports] = await this.ovsdb.transact([
+    const [faces, ports, queues] = await this.ovsdb.transact([
       select('Interface', [['name', '==', name]], ['external_ids']),
-      select('Port', [['name', '==', name]], ['_uuid']),
+      select('Port', [['name', '==', name]], ['_uuid', 'qos']),
+      this.selectQueues(),
     ]);
     const [port] = rowsOf(ports);
     const [face] = rowsOf(faces);
@@ -106,6 +116,7 @@ export class OvsPorts {
         where: [['ports', 'includes', uuid(id)]],
         mutations: [['ports', 'delete', uuid(id)]],
       },
+      ...withoutQueue(port, queueOf(port, queues)),
       { op: 'comment', comment: `slipway: ${name} has gone` },
     ]);
   }
@@ -119,10 +130,11 @@ export class OvsPorts {
   }
 
   private async find(port: OvsPort): Promise<Found> {
-    const [bridges, ports, faces] = await this.ovsdb.transact([
+    const [bridges, ports, faces, queues] = await this.ovsdb.transact([
       select('Bridge', [], ['_uuid', 'name', 'ports']),
-      select('Port', [['name', '==', port.name]], ['_uuid', 'name']),
+      select('Port', [['name', '==', port.name]], ['_uuid', 'name', 'qos']),
       select('Interface', [['name', '==', port.name]], ['_uuid', 'external_ids']),
+      this.selectQueues(),
     ]);
     const all = rowsOf(bridges);
     const bridge = all.find((one) => textOf(one['name']) === port.bridge);
@@ -130,7 +142,8 @@ export class OvsPorts {
     const there = rowsOf(ports)[0] ?? null;
     const owner =
       there === null ? null : (all.find((one) => uuidsOf(one['ports']).includes(idOf(there))) ?? null);
-    return { bridge, port: there, owner, face: rowsOf(faces)[0] ?? null };
+    const queue = queueOf(there ?? undefined, queues);
+    return { bridge, port: there, owner, face: rowsOf(faces)[0] ?? null, queue };
   }
 
   private mustBeOurs(port: OvsPort, found: Found): void {
@@ -139,6 +152,29 @@ export class OvsPorts {
       'conflict',
       `put ${port.name} into OVS bridge "${port.bridge}": bridge "${textOf(found.owner?.['name'])}" has a port of that name`,
     );
+  }
+
+  /** Frames towards the guest wait in a queue of the link. */
+  private queue(port: OvsPort): Operation[] {
+    if (port.ingressBits === 0) return [];
+    const row = {
+      type: 'linux-htb',
+      other_config: map({ 'max-rate': String(port.ingressBits) }),
+      external_ids: map({ [INSTANCE]: port.instance, [STATE]: this.state }),
+    };
+    return [
+      { op: 'insert', table: 'QoS', 'uuid-name': 'qos', row },
+      {
+        op: 'update',
+        table: 'Port',
+        where: [['name', '==', port.name]],
+        row: { qos: ['named-uuid', 'qos'] },
+      },
+    ];
+  }
+
+  private selectQueues(): Operation {
+    return select('QoS', [['external_ids', 'includes', map({ [STATE]: this.state })]], ['_uuid']);
   }
 
   private isOurs(face: Row | undefined): boolean {
@@ -170,7 +206,7 @@ function detach(bridge: Row, port: Row): Operation {
   };
 }
 
-function updates(face: Row, ids: StringMap, mtu: number | null): Operation[] {
+function updates(face: Row, port: OvsPort, ids: StringMap): Operation[] {
   const where = [['_uuid', '==', uuid(idOf(face))]];
   return [
     {
@@ -183,8 +219,29 @@ function updates(face: Row, ids: StringMap, mtu: number | null): Operation[] {
         ['external_ids', 'insert', map(ids)],
       ],
     },
-    { op: 'update', table: 'Interface', where, row: { mtu_request: mtu ?? set([]) } },
+    { op: 'update', table: 'Interface', where, row: { mtu_request: port.mtu ?? set([]), ...policing(port) } },
   ];
+}
+
+function withoutQueue(port: Row, queue: string | null): Operation[] {
+  if (queue === null) return [];
+  return [
+    { op: 'update', table: 'Port', where: [['_uuid', '==', uuid(idOf(port))]], row: { qos: set([]) } },
+    { op: 'delete', table: 'QoS', where: [['_uuid', '==', uuid(queue)]] },
+  ];
+}
+
+/** The queue of a port that is in a list of ours. */
+function queueOf(port: Row | undefined, ours: Outcome | undefined): string | null {
+  const known = rowsOf(ours).map(idOf);
+  return uuidsOf(port?.['qos']).find((id) => known.includes(id)) ?? null;
+}
+
+/** Frames of the guest beyond the limit are dropped; kilobits are what the column counts in. */
+function policing(port: OvsPort): Record<string, number> {
+  const rate = Math.ceil(port.egressBits / 1000);
+  // TCP needs room for about a second of bursts.
+  return { ingress_policing_rate: rate, ingress_policing_burst: Math.ceil(rate * 0.8) };
 }
 
 function inserts(bridge: Row, port: OvsPort, ids: StringMap): Operation[] {
@@ -197,6 +254,7 @@ function inserts(bridge: Row, port: OvsPort, ids: StringMap): Operation[] {
         name: port.name,
         external_ids: map(ids),
         ...(port.mtu === null ? {} : { mtu_request: port.mtu }),
+        ...policing(port),
       },
     },
     {

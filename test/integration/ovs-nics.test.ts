@@ -237,6 +237,28 @@ test("a bridge that is not there, and a port that is another bridge's, are refus
   }
 });
 
+test('a limit towards the guest is a queue that goes with the port, one the other way is refused', async () => {
+  await create('ovs-slow', nic('aaaa08', { 'limits.ingress': '8Mbit' }));
+  const classes = (): string => ovs.inside('tc', 'class', 'show', 'dev', 'tapaaaa08');
+  const queues = (): string => ovs.vsctl('--columns=other_config', '--bare', 'list', 'qos');
+  await until('the queue', () => (/htb .*rate 8Mbit/.test(classes()) ? true : null));
+  await daemon.done('PATCH', '/1.0/instances/ovs-slow', {
+    devices: { net: nic('aaaa08', { 'limits.ingress': '4Mbit' }) },
+  });
+  await until('another queue', () => (/htb .*rate 4Mbit/.test(classes()) ? true : null));
+  assert.equal(queues(), 'max-rate=4000000');
+  await daemon.done('PUT', '/1.0/instances/ovs-slow/state', { action: 'stop', force: true });
+  assert.equal(queues(), '');
+  await daemon.done('PATCH', '/1.0/instances/ovs-slow', {
+    devices: { net: nic('aaaa08', { 'limits.max': '8Mbit' }) },
+  });
+  await assert.rejects(
+    daemon.done('PUT', '/1.0/instances/ovs-slow/state', { action: 'start' }),
+    /limits.egress cannot be kept on OVS bridge/,
+  );
+  await daemon.done('DELETE', '/1.0/instances/ovs-slow');
+});
+
 test('a port that vanished from the database is put back', async () => {
   ovs.vsctl('del-port', 'tapaaaa01');
   await daemon.kill('SIGTERM');
