@@ -1,5 +1,6 @@
 /** What a failure means for a build: another host, the end, or that the instance is gone. Pure. */
 import { describeChain, isFault } from '../../process/fault.ts';
+import { CloudFault } from '../cloud/cloud-fault.ts';
 import { ImageFault } from '../cloud/image-format.ts';
 import { NetworkFault, type NetworkProblem } from '../cloud/network-fault.ts';
 import { isNovaError, novaError, type NovaError } from '../rpc/nova-error.ts';
@@ -53,7 +54,7 @@ export function endingOf(uuid: string, err: unknown): Ending {
   // Somebody took over who does not delete it: as Nova, that ends the build.
   if (isNovaError(err, 'UnexpectedTaskStateError')) return abort(uuid, err);
   if (err instanceof NetworkFault && !ELSEWHERE.includes(err.problem)) {
-    const why = `Failed to allocate the network(s) with error ${describeChain(err)}, not rescheduling.`;
+    const why = `Failed to allocate the network(s) with error ${saidBy(err)}, not rescheduling.`;
     return abort(uuid, err, why);
   }
   if (err instanceof ImageFault || isFault(err, 'bad_request')) return abort(uuid, err);
@@ -67,6 +68,11 @@ export function buildAbort(uuid: string, reason: string, cause?: unknown): NovaE
     { instance_uuid: uuid, reason },
     cause === undefined ? {} : { cause },
   );
+}
+
+/** In few words: the text of a fault has little room, and Neutron's own says most. */
+function saidBy(err: NetworkFault): string {
+  return err.cause instanceof CloudFault && err.cause.detail !== '' ? err.cause.detail : err.message;
 }
 
 function abort(uuid: string, err: unknown, reason = describeChain(err)): Ending {

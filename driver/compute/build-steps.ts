@@ -19,7 +19,7 @@ import { buildAbort } from './build-outcome.ts';
 import { schedulerHints, wantsTags, type BuildRequest } from './build-request.ts';
 import { checkGroup } from './group-check.ts';
 import { ensureImage, makeDrive, spawnGuest, type DriveFile } from './guest-parts.ts';
-import type { ComputeHost } from './host.ts';
+import { POWER, type ComputeHost } from './host.ts';
 import { shutDown } from './shutdown.ts';
 
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
@@ -162,7 +162,13 @@ async function saveActive(host: ComputeHost, build: BuildRequest, vifs: NetworkI
     .set('vm_state', 'active')
     .set('task_state', null)
     .set('launched_at', new Date());
-  await saveInstance(host.conductor, context, instance, { taskState: ['spawning'] });
+  try {
+    await saveInstance(host.conductor, context, instance, { taskState: ['spawning'] });
+  } catch (err) {
+    // It runs no more when whoever handles this saves it.
+    instance.set('power_state', POWER.noState).set('vm_state', 'building').set('launched_at', null);
+    throw err;
+  }
 }
 
 /** The addresses users see first, where an operator named the network they are of. */
