@@ -5,14 +5,10 @@ import type { EventEmitter } from 'node:events';
 import { Fault } from '../../process/fault.ts';
 import { checkIfMatch } from '../etag.ts';
 import { BodyStream } from './request-body.ts';
-import type { Call, Caller, Method } from './route.ts';
+import type { Call, CallHead, Caller, Method } from './route.ts';
 
-export interface CallFacts {
-  readonly method: Method;
-  readonly params: Readonly<Record<string, string>>;
+export interface CallFacts extends CallHead {
   readonly queryText: string;
-  readonly instancesPath: string;
-  readonly caller: Caller;
 }
 
 /** Emits `close` when the client goes away: a response, or the socket of an upgrade. */

@@ -20,18 +20,22 @@ export type Method = 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
  */
 export type Access = 'any' | 'trusted' | 'project' | 'admin' | 'metrics';
 
-export interface Call {
+/** What is known of a request before anything is read from it. */
+export interface CallHead {
   readonly method: Method;
   /** Decoded path parameters. */
   readonly params: Readonly<Record<string, string>>;
+  /** Path prefix the caller used for instances: `/1.0/instances` or its alias `/1.0/containers`. */
+  readonly instancesPath: string;
+  readonly caller: Caller;
+}
+
+export interface Call extends CallHead {
   readonly query: URLSearchParams;
   /** `?project=`, `default` when absent. */
   readonly project: string;
   readonly recursion: number;
-  /** Path prefix the caller used for instances: `/1.0/instances` or its alias `/1.0/containers`. */
-  readonly instancesPath: string;
   readonly headers: IncomingHttpHeaders;
-  readonly caller: Caller;
   /** Body after the route's schema; undefined for routes without one. */
   readonly body: unknown;
   /** The raw body, for routes with `body: 'stream'`. */

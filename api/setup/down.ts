@@ -6,10 +6,10 @@ import { loadDaemonConfig, parseFlags, type DaemonConfig } from '../../config/lo
 import { DEFAULT_STATE } from '../../config/options/daemon.ts';
 import { Fault } from '../../process/fault.ts';
 import * as background from './background.ts';
+import { DAEMON_FLAGS, interruptible, needRoot } from './command.ts';
 import { Progress } from './progress.ts';
 import type { RestClient } from './rest-client.ts';
 import * as takeDown from './take-down.ts';
-import { needRoot } from './up.ts';
 
 export const DOWN_HELP = `Usage: slipway down [options]
 
@@ -33,20 +33,12 @@ interface Wish {
 export async function runDown(argv: readonly string[]): Promise<number> {
   const wish = parseWish(argv);
   needRoot('down');
-  const stop = new AbortController();
-  const interrupt = (): void => {
-    stop.abort(new Fault('unavailable', 'interrupted; run the same command again to go on'));
-  };
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  try {
-    const progress = new Progress(process.stdout);
-    await (wish.containersOnly
-      ? endContainers(wish, progress, stop.signal)
-      : undo(wish, progress, stop.signal));
-    return 0;
-  } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-  }
+  const progress = new Progress(process.stdout);
+  const interrupted = new Fault('unavailable', 'interrupted; run the same command again to go on');
+  await interruptible(interrupted, (signal) =>
+    wish.containersOnly ? endContainers(wish, progress, signal) : undo(wish, progress, signal),
+  );
+  return 0;
 }
 
 function parseWish(argv: readonly string[]): Wish {
@@ -57,8 +49,7 @@ function parseWish(argv: readonly string[]): Wish {
         options: {
           purge: { type: 'boolean', default: false },
           containers: { type: 'boolean', default: false },
-          'state-dir': { type: 'string' },
-          'config-file': { type: 'string' },
+          ...DAEMON_FLAGS,
         },
       }).values,
   );

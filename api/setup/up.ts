@@ -9,6 +9,7 @@ import { DEFAULT_STATE } from '../../config/options/daemon.ts';
 import { Fault } from '../../process/fault.ts';
 import * as background from './background.ts';
 import { checkPackages } from './check.ts';
+import { DAEMON_FLAGS, interruptible, needRoot } from './command.ts';
 import { ensureNetwork, ensurePool, ensureProfile } from './defaults.ts';
 import * as first from './first-instance.ts';
 import { Progress, seconds } from './progress.ts';
@@ -41,23 +42,20 @@ interface Wish {
 export async function runUp(argv: readonly string[]): Promise<number> {
   const wish = parseWish(argv);
   needRoot('up');
-  const stop = new AbortController();
-  const interrupt = (): void => {
-    stop.abort(new Error('interrupted'));
-  };
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const progress = new Progress(process.stdout);
-  try {
-    await setUp(wish, progress, stop.signal);
-    return 0;
-  } catch (err) {
-    if (!stop.signal.aborted) throw err;
-    progress.line();
-    progress.line('interrupted; what is done stays, run the same command again to go on, or `slipway down`');
-    return INTERRUPTED;
-  } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-  }
+  return interruptible(new Error('interrupted'), async (signal) => {
+    try {
+      await setUp(wish, progress, signal);
+      return 0;
+    } catch (err) {
+      if (!signal.aborted) throw err;
+      progress.line();
+      progress.line(
+        'interrupted; what is done stays, run the same command again to go on, or `slipway down`',
+      );
+      return INTERRUPTED;
+    }
+  });
 }
 
 function parseWish(argv: readonly string[]): Wish {
@@ -70,8 +68,7 @@ function parseWish(argv: readonly string[]): Wish {
           image: { type: 'string' },
           suite: { type: 'string' },
           name: { type: 'string', default: 'first' },
-          'state-dir': { type: 'string' },
-          'config-file': { type: 'string' },
+          ...DAEMON_FLAGS,
         },
       }).values,
   );
@@ -86,11 +83,6 @@ function parseWish(argv: readonly string[]): Wish {
     image,
     config: loadDaemonConfig({ configFile: flags['config-file'], stateDir: flags['state-dir'] }),
   };
-}
-
-export function needRoot(command: string): void {
-  if (process.getuid?.() === 0) return;
-  throw new Fault('forbidden', `slipway ${command} changes this machine and must be run as root`);
 }
 
 async function setUp(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {

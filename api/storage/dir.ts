@@ -6,9 +6,8 @@ import { steps } from '../../native/steps.ts';
 import { unpackImage } from '../images/unpack.ts';
 import { isThere, makeDir } from './layout.ts';
 import { Fault } from '../../process/fault.ts';
-import { DEFAULT_ROOT, TreePool } from './tree-pool.ts';
-import type { CreateVolumeOptions, RootVolume, StoredImage, VolumeSource } from './types.ts';
-import { imageOf, originalOf } from './volume-pool.ts';
+import { TreePool } from './tree-pool.ts';
+import type { CreateVolumeOptions, RootVolume, StoredImage } from './types.ts';
 import type { BuildOptions } from './volume-pool.ts';
 
 export class DirPool extends TreePool {
@@ -34,26 +33,15 @@ export class DirPool extends TreePool {
     return Promise.resolve();
   }
 
-  protected async build(staged: string, source: VolumeSource, options: BuildOptions): Promise<void> {
-    switch (source.kind) {
-      case 'image':
-        await this.buildFromImage(staged, imageOf(source), options);
-        break;
-      case 'empty':
-        await this.emptyData(staged, DEFAULT_ROOT, options);
-        await makeDir(join(staged, 'templates'), 0o700);
-        break;
-      case 'copy':
-        await this.copyVolume(originalOf(source), staged, options);
-        break;
-    }
+  protected noBase(): Promise<void> {
+    return Promise.resolve();
   }
 
   protected copyBase(): Promise<void> {
     return Promise.resolve();
   }
 
-  private async buildFromImage(staged: string, image: StoredImage, options: BuildOptions): Promise<void> {
+  protected async buildFromImage(staged: string, image: StoredImage, options: BuildOptions): Promise<void> {
     const unpacked = join(staged, 'image');
     await makeDir(unpacked, 0o700);
     await unpackImage(this.parts.native, image, unpacked, options.signal);

@@ -13,9 +13,8 @@ import { steps } from '../../native/steps.ts';
 import { unpackImage } from '../images/unpack.ts';
 import { ImageCache } from './image-cache.ts';
 import { isThere, makeDir } from './layout.ts';
-import { DEFAULT_ROOT, TreePool, rootAttributes } from './tree-pool.ts';
-import type { CreateVolumeOptions, RootVolume, StoredImage, VolumeSource } from './types.ts';
-import { imageOf, originalOf } from './volume-pool.ts';
+import { TreePool, rootAttributes } from './tree-pool.ts';
+import type { CreateVolumeOptions, RootVolume, StoredImage } from './types.ts';
 import type { BuildOptions, DriverParts } from './volume-pool.ts';
 
 /** What `base` says for an instance that was made from nothing. */
@@ -99,20 +98,8 @@ export class OverlayPool extends TreePool {
     return this.cache.forget(fingerprint);
   }
 
-  protected async build(staged: string, source: VolumeSource, options: BuildOptions): Promise<void> {
-    switch (source.kind) {
-      case 'image':
-        await this.buildFromImage(staged, imageOf(source), options);
-        break;
-      case 'empty':
-        await this.emptyData(staged, DEFAULT_ROOT, options);
-        await makeDir(join(staged, 'templates'), 0o700);
-        await this.setBase(staged, EMPTY);
-        break;
-      case 'copy':
-        await this.copyVolume(originalOf(source), staged, options);
-        break;
-    }
+  protected async noBase(staged: string): Promise<void> {
+    await this.setBase(staged, EMPTY);
   }
 
   protected async copyBase(from: string, staged: string): Promise<void> {
@@ -131,7 +118,7 @@ export class OverlayPool extends TreePool {
     this.bases.delete(staged);
   }
 
-  private async buildFromImage(staged: string, image: StoredImage, options: BuildOptions): Promise<void> {
+  protected async buildFromImage(staged: string, image: StoredImage, options: BuildOptions): Promise<void> {
     const held = await this.cache.hold(image, options.signal);
     try {
       await this.setBase(staged, image.fingerprint);

@@ -29,8 +29,8 @@ import {
 } from './root-file.ts';
 import type { RootUse } from './root-file.ts';
 import { asFull, roomOn } from './space.ts';
-import type { RootVolume } from './types.ts';
-import { VolumePool, monitorOf } from './volume-pool.ts';
+import type { RootVolume, StoredImage, VolumeSource } from './types.ts';
+import { VolumePool, imageOf, monitorOf, originalOf } from './volume-pool.ts';
 import type { BuildOptions } from './volume-pool.ts';
 
 /** Owner and mode of the guest's `/`. */
@@ -50,6 +50,10 @@ export abstract class TreePool extends VolumePool {
   protected abstract readonly tree: 'upper' | 'rootfs';
   /** Further directories in data/, empty at first. */
   protected abstract readonly beside: readonly string[];
+  /** Makes a volume that shows the image's root. */
+  protected abstract buildFromImage(staged: string, image: StoredImage, options: BuildOptions): Promise<void>;
+  /** Notes that a volume stands on nothing. */
+  protected abstract noBase(staged: string): Promise<void>;
   /** Takes over from another volume what is not in data/. */
   protected abstract copyBase(from: string, staged: string): Promise<void>;
 
@@ -103,6 +107,22 @@ export abstract class TreePool extends VolumePool {
   }
 
   /** An empty data/, in a file when there is a size. */
+  protected async build(staged: string, source: VolumeSource, options: BuildOptions): Promise<void> {
+    switch (source.kind) {
+      case 'image':
+        await this.buildFromImage(staged, imageOf(source), options);
+        break;
+      case 'empty':
+        await this.emptyData(staged, DEFAULT_ROOT, options);
+        await makeDir(join(staged, 'templates'), 0o700);
+        await this.noBase(staged);
+        break;
+      case 'copy':
+        await this.copyVolume(originalOf(source), staged, options);
+        break;
+    }
+  }
+
   protected async emptyData(staged: string, root: RootAttributes, options: BuildOptions): Promise<void> {
     await this.makeData(staged, options, async (data) => {
       await makeRoot(join(data, this.tree), root);

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "mounts.h"
 #include "step.h"
 
 /*
@@ -13,19 +10,15 @@
  */
 int cmd_probe_idmap(struct run *run, int argc, char **argv)
 {
-	int tree, userns, ret;
+	int tree, userns;
 
 	(void)argc;
 	userns = run_userns(run);
 	if (userns < 0)
 		return userns;
-	tree = mounts_clone(argv[1], false);
+	tree = run_clone(run, argv[1], userns);
 	if (tree < 0)
-		return explain(run, tree, "clone %s: %s", argv[1],
-			       strerror(-tree));
-	ret = mounts_set(tree, 0, userns, false);
-	if (ret < 0)
-		explain(run, ret, "id map on %s: %s", argv[1], strerror(-ret));
+		return tree;
 	close(tree);
-	return ret;
+	return 0;
 }

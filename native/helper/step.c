@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "mounts.h"
 
 static const struct verb verbs[] = {
 	{ "bind", 3, 3, cmd_bind },
@@ -65,6 +68,24 @@ int run_userns(struct run *run)
 			       strerror(-fd));
 	run->userns_fd = fd;
 	return fd;
+}
+
+int run_clone(struct run *run, const char *source, int userns)
+{
+	int tree, ret;
+
+	tree = mounts_clone(source, false);
+	if (tree < 0)
+		return explain(run, tree, "clone %s: %s", source,
+			       strerror(-tree));
+	ret = mounts_set(tree, 0, userns, false);
+	if (ret < 0) {
+		close(tree);
+		return explain(run, ret,
+			       "id map on %s: %s (does its file system allow it?)",
+			       source, strerror(-ret));
+	}
+	return tree;
 }
 
 int parse_number(const char *text, int base, unsigned long max,

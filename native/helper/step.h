@@ -44,6 +44,12 @@ int explain(struct run *run, int err, const char *format, ...)
 /* The user namespace for idmapped mounts, or -EINVAL without a map. */
 int run_userns(struct run *run);
 
+/*
+ * A detached clone of a directory's mount, idmapped with `userns` unless that
+ * is -1. Descriptor or -errno, explained.
+ */
+int run_clone(struct run *run, const char *source, int userns);
+
 /* Decimal number within [0, max], or octal when base is 8. 0 or -EINVAL. */
 int parse_number(const char *text, int base, unsigned long max,
 		 unsigned long *value);

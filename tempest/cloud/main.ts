@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Progress } from '../../api/setup/progress.ts';
-import { needRoot } from '../../api/setup/up.ts';
+import { needRoot } from '../../api/setup/command.ts';
 import { loadDaemonConfig, parseFlags } from '../../config/load.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
 import { describeChain, isFault } from '../../process/fault.ts';
