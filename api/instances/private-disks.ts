@@ -57,7 +57,7 @@ export function refuseWhileLent(
 ): void {
   for (const other of parts.store.list(row.project)) {
     if (!Object.values(other.devices).some((device) => rootOf(device) === row.name)) continue;
-    if (parts.status(other.id) === 'Stopped') continue;
+    if (other.id === row.id || parts.status(other.id) === 'Stopped') continue;
     throw new Fault(
       'conflict',
       `the root of instance "${row.name}" is a disk of "${other.name}", which runs; stop that one first`,

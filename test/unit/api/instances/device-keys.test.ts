@@ -22,6 +22,8 @@ const GOOD: readonly Device[] = [
   { type: 'disk', path: '/data', source: '/srv/data', readonly: 'true', required: 'false' },
   { type: 'disk', path: 'data', source: '/dev/sdb1', 'raw.mount.options': 'noatime', optional: '1' },
   { type: 'disk', path: '/x', source: '/y', recursive: 'true', shift: 'True', propagation: 'rslave' },
+  { type: 'disk', path: '/mnt', source: 'empty:', size: '1GiB', readonly: 'false' },
+  { type: 'disk', path: '/mnt/old', source: 'root:web-1' },
   { type: 'nic', network: 'br0', name: 'eth0', 'ipv4.address': '192.0.2.5', 'ipv6.address': 'none' },
   {
     type: 'nic',
@@ -39,6 +41,17 @@ const GOOD: readonly Device[] = [
     'security.port_isolation': 'false',
   },
   { type: 'nic', nictype: 'p2p', host_name: 'p2p0', 'limits.max': '1Gbit', 'ipv6.routes': '2001:db8::/64' },
+  { type: 'nic', nictype: 'bridged', parent: 'brq1', 'parent.create': 'true' },
+  {
+    type: 'nic',
+    nictype: 'ovs',
+    parent: 'br-int',
+    host_name: 'tap1',
+    mtu: '1442',
+    'limits.ingress': '1Mbit',
+    'ovs.external_ids.iface-id': '0fd0776f-418c-4b7f-bd82-ccb54bb335f5',
+    'ovs.external_ids.attached-mac': 'fa:16:3e:00:00:01',
+  },
   { type: 'nic', nictype: 'physical', parent: 'eth1' },
   { type: 'nic', nictype: 'macvlan', parent: 'eth1', 'boot.priority': '1' },
   { type: 'unix-char', source: '/dev/net/tun', path: '/dev/net/tun', uid: '0', gid: '0', mode: '0660' },
@@ -52,6 +65,10 @@ test('devices of every type and nictype that is done are taken', () => {
 });
 
 const BAD: readonly (readonly [RegExp, Device])[] = [
+  [/needs a value for "size"/, { type: 'disk', path: '/mnt', source: 'empty:' }],
+  [/too small/, { type: 'disk', path: '/mnt', source: 'empty:', size: '1MiB' }],
+  [/Invalid device option "recursive"/, { type: 'disk', path: '/m', source: 'root:web', recursive: 'true' }],
+  [/"source"/, { type: 'disk', path: '/m', source: 'root:../x' }],
   [/Missing device type/, {}],
   [/Unsupported device type "magic"/, { type: 'magic' }],
   [/Unsupported device type "constructor"/, { type: 'constructor' }],
@@ -80,6 +97,16 @@ const BAD: readonly (readonly [RegExp, Device])[] = [
   [/Unsupported nictype/, { type: 'nic', nictype: 'magic' }],
   [/needs a "parent"/, { type: 'nic', nictype: 'bridged' }],
   [/needs a "parent"/, { type: 'nic', nictype: 'macvlan' }],
+  [/needs a value for "parent"/, { type: 'nic', nictype: 'ovs' }],
+  [/Invalid device option "network"/, { type: 'nic', nictype: 'ovs', parent: 'b', network: 'n' }],
+  [
+    /no key of external_ids/,
+    { type: 'nic', nictype: 'ovs', parent: 'b', 'ovs.external_ids.slipway-state': 'x' },
+  ],
+  [/no key of external_ids/, { type: 'nic', nictype: 'ovs', parent: 'b', 'ovs.external_ids.a=b': 'x' }],
+  [/control characters/, { type: 'nic', nictype: 'ovs', parent: 'b', 'ovs.external_ids.a': 'x\ny' }],
+  [/Invalid device option/, { type: 'nic', nictype: 'bridged', parent: 'b', 'ovs.external_ids.a': 'x' }],
+  [/"parent.create"/, { type: 'nic', network: 'n', 'parent.create': 'true' }],
   [/"nictype" property in conjunction/, { type: 'nic', nictype: 'bridged', network: 'br0' }],
   [/"parent" property in conjunction/, { type: 'nic', parent: 'x', network: 'br0' }],
   [

@@ -84,6 +84,24 @@ test('on v1 the sum of memory and swap is limited', () => {
   ]);
 });
 
+test('a size of swap comes on top of the memory, where the kernel can keep to it', () => {
+  const config = { 'limits.memory': '64MiB', 'limits.memory.swap': '16MiB' };
+  const valueOf = (given: Readonly<Record<string, string>>, host: HostFacts, file: string) =>
+    cgroupSettings(given, host).find((one) => one.file === file)?.value;
+  assert.equal(valueOf(config, HYBRID, 'memory.memsw.limit_in_bytes'), String(80 * 2 ** 20));
+  assert.equal(valueOf(config, HYBRID, 'memory.swappiness'), undefined);
+  assert.equal(valueOf(config, V2, 'memory.swap.max'), String(16 * 2 ** 20));
+  assert.equal(valueOf({ 'limits.memory.swap': '16MiB' }, V2, 'memory.swap.max'), String(16 * 2 ** 20));
+  assert.equal(valueOf({ 'limits.memory': '64MiB' }, V2, 'memory.swap.max'), '0');
+  for (const [given, host] of [
+    [config, { ...HYBRID, swapAccounting: false }],
+    [{ 'limits.memory.swap': '16MiB' }, HYBRID],
+    [{ ...config, 'limits.memory.enforce': 'soft' }, HYBRID],
+  ] as const) {
+    assert.throws(() => cgroupSettings(given, host), /limits\.memory\.swap = 16MiB/);
+  }
+});
+
 test('a live change lifts what differs before it sets the new values', () => {
   const small = cgroupSettings({ 'limits.memory': '1GiB', 'limits.processes': '10' }, HYBRID);
   const large = cgroupSettings({ 'limits.memory': '2GiB', 'limits.processes': '10' }, HYBRID);
