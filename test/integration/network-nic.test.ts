@@ -16,7 +16,8 @@ import { runTool } from '../../api/tools.ts';
 import { memoryDatabase } from '../support/fake-tables.ts';
 import { Guest } from '../support/network-guests.ts';
 
-const BRIDGE = `swnic${String(process.pid % 100_000)}`;
+const PID = String(process.pid % 100_000);
+const BRIDGE = `swnic${PID}`;
 const GATEWAY = '10.251.33.1';
 const who = { username: 'root', protocol: 'unix', address: '@' } as const;
 const state = mkdtempSync(join(tmpdir(), 'slipway-nics-'));
@@ -44,7 +45,7 @@ let networks: Networks & NetworkAdmin;
 const guests: Guest[] = [];
 
 function nicOf(name: string, mac: string, config: Record<string, string>): BridgedNic {
-  const hostName = `sx${name}${String(process.pid % 100_000)}`;
+  const hostName = `sx${name}${PID}`;
   const network = { type: 'nic', network: BRIDGE };
   return {
     project: 'default',
@@ -233,6 +234,44 @@ test('a vlan works where the bridge can filter, and is a clear refusal where it 
   }
   await networks.unplug(nic);
   assert.deepEqual(notes(), []);
+});
+
+test('a bridge is made for its first nic and goes with its last, unless it holds something else', async () => {
+  const parent = `brq${PID}`;
+  const port = (name: string, mac: string): BridgedNic => ({
+    ...nicOf(name, mac, {}),
+    network: null,
+    parent,
+    config: { type: 'nic', nictype: 'bridged', parent, 'parent.create': 'true' },
+  });
+  const isThere = (): boolean => existsSync(`/sys/class/net/${parent}/bridge`);
+  const first = port('brq1', '00:16:3e:bb:00:11');
+  const second = port('brq2', '00:16:3e:bb:00:12');
+  await networks.unplug(first);
+  await Promise.all([networks.plug(first), networks.plug(second)]);
+  assert.ok(isThere());
+  for (const nic of [first, second])
+    guests.push(new Guest(`slipway-${nic.instance}-${PID}`, nic.hostName, nic.hwaddr, parent));
+  const [one, two] = guests.slice(-2);
+  one?.run('ip', 'addr', 'add', '10.251.34.1/24', 'dev', 'eth0');
+  two?.run('ip', 'addr', 'add', '10.251.34.2/24', 'dev', 'eth0');
+  assert.ok(one?.works('busybox', 'ping', '-c', '1', '-W', '2', '10.251.34.2'));
+  // The daemon was started again meanwhile.
+  networks = await openNetworks(parts);
+  await networks.unplug(first);
+  assert.ok(isThere(), 'the other nic is still in it');
+  execFileSync('ip', ['link', 'delete', first.hostName]);
+  await networks.unplug(second);
+  assert.ok(!isThere());
+
+  execFileSync('ip', ['link', 'add', parent, 'type', 'bridge']);
+  await networks.plug(first);
+  await networks.unplug(first);
+  assert.ok(isThere(), 'somebody else made it');
+  execFileSync('ip', ['link', 'delete', parent]);
+  execFileSync('ip', ['link', 'add', parent, 'type', 'veth', 'peer', 'name', `${parent}x`]);
+  await assert.rejects(networks.plug(first), (err) => isFault(err, 'conflict'));
+  execFileSync('ip', ['link', 'delete', parent]);
 });
 
 test('a host name that is none never reaches a rule file', async () => {
