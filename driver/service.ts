@@ -26,6 +26,7 @@ import { createNetworks } from './compute/networks.ts';
 import { NodeReport } from './compute/node-report.ts';
 import { watchPower } from './compute/power-sync.ts';
 import {
+  checkDaemon,
   refreshVersion,
   refuseOldPeers,
   registerService,
@@ -102,7 +103,7 @@ export class ComputeService {
   async start(signal: AbortSignal): Promise<void> {
     const { log, conductor, config } = this;
     const context = adminContext();
-    await this.parts.daemon.server({ requestId: requestIdOf(context), signal });
+    await checkDaemon(this.parts.daemon, signal);
     if (!this.parts.cloud.hasServiceUser)
       log.warn('without [service_user] long work fails when a token of a user ends');
     this.parts.messaging.start();

@@ -53,16 +53,19 @@ export function isFault(err: unknown, code?: FaultCode): err is Fault {
   return err instanceof Fault && (code === undefined || err.code === code);
 }
 
-/** The messages of an error and its causes, outermost first, joined by ": ". */
+/** The messages of an error and its causes, outermost first, joined by ": ". What was said is not said again. */
 export function describeChain(err: unknown): string {
   const parts: string[] = [];
+  const say = (text: string): void => {
+    if (!parts.some((part) => part.includes(text))) parts.push(text);
+  };
   let at: unknown = err;
-  while (at !== undefined && at !== null && parts.length < 10) {
+  for (let depth = 0; at !== undefined && at !== null && depth < 10; depth += 1) {
     if (at instanceof Error) {
-      parts.push(at.message === '' ? at.name : at.message);
+      say(at.message === '' ? at.name : at.message);
       at = at.cause;
     } else {
-      parts.push(typeof at === 'string' ? at : JSON.stringify(at));
+      say(typeof at === 'string' ? at : JSON.stringify(at));
       at = undefined;
     }
   }

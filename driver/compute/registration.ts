@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeChain, Fault, isFault } from '../../process/fault.ts';
 import type { Log } from '../../process/log.ts';
 import { adminContext } from '../nova/context.ts';
+import type { LxdClient } from '../lxd/client.ts';
 import type { Conductor } from '../nova/conductor.ts';
 import { ensureService, minimumVersion, saveService, serviceVersion } from '../nova/host-records.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
@@ -15,6 +16,30 @@ const LONG_MS = 60_000;
 const PAUSE_MS = 5000;
 /** OpenStack Yoga: what a compute service of Zed still works beside. */
 const OLDEST_PEER = 61;
+
+/** Extensions of the REST API that servers are made with. */
+export const NEEDED_EXTENSIONS = [
+  'slipway_memory_swap_size',
+  'slipway_disk_empty',
+  'slipway_disk_root',
+  'slipway_hostname',
+  'slipway_config_drive',
+  'slipway_nic_ovs',
+  'slipway_nic_parent_create',
+  'slipway_image_disk_formats',
+] as const;
+
+/** Fault unavailable when the daemon does not answer, forbidden when it does not trust this user, conflict when it is too old. */
+export async function checkDaemon(daemon: Pick<LxdClient, 'server'>, signal: AbortSignal): Promise<void> {
+  const { api_extensions: extensions } = await daemon.server({ requestId: '', signal });
+  const missing = NEEDED_EXTENSIONS.filter((name) => !extensions.includes(name));
+  if (missing.length === 0) return;
+  throw new Fault(
+    'conflict',
+    `use the REST daemon of this host: it lacks ${missing.join(', ')}; it is older than this service, ` +
+      'or was not started again after the update',
+  );
+}
 
 /** Resolves when a conductor answers; rejects with the signal's reason. */
 export async function waitForConductor(conductor: Conductor, log: Log, signal: AbortSignal): Promise<void> {

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { API_EXTENSIONS } from '../../api/api-extensions.ts';
+import { NEEDED_EXTENSIONS } from '../../driver/compute/registration.ts';
 import { isFault } from '../../process/fault.ts';
 import { isRecord, type Json } from '../../driver/rpc/json.ts';
 import { ServiceUnderTest, TRAITS } from '../support/compute-service.ts';
@@ -274,4 +276,20 @@ test('a daemon that does not trust this user ends the start before Nova hears of
   sut.isTrusted = false;
   await assert.rejects(sut.start(), /not trusted/);
   assert.deepEqual(sut.nova.lines, []);
+});
+
+test('a daemon that is older than the service ends the start with what is missing', async () => {
+  sut.extensions = sut.extensions.filter((name) => name !== 'slipway_nic_ovs');
+  await assert.rejects(
+    sut.start(),
+    (err) => isFault(err, 'conflict') && /lacks slipway_nic_ovs/.test(err.message),
+  );
+  assert.deepEqual(sut.nova.lines, []);
+});
+
+test('the extensions that are needed are those the daemon of this version has', () => {
+  assert.deepEqual(
+    NEEDED_EXTENSIONS.filter((name) => !API_EXTENSIONS.includes(name)),
+    [],
+  );
 });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadComputeConfig } from '../../config/load-compute.ts';
 import { openCloud } from '../../driver/cloud/cloud.ts';
+import { NEEDED_EXTENSIONS } from '../../driver/compute/registration.ts';
 import type { LxdClient } from '../../driver/lxd/client.ts';
 import { adminContext } from '../../driver/nova/context.ts';
 import type { RpcClient } from '../../driver/rpc/client.ts';
@@ -62,6 +63,7 @@ export class ServiceUnderTest {
   /** Topics that are served, in the order they were opened and closed: "open compute". */
   readonly topics: string[] = [];
   isTrusted = true;
+  extensions: string[] = [...NEEDED_EXTENSIONS];
   private endpoints: readonly Endpoint[] = [];
   private running: ComputeService | null = null;
 
@@ -130,7 +132,7 @@ export class ServiceUnderTest {
     const daemon: Pick<LxdClient, 'server' | 'images' | 'importImage' | 'deleteImage' | 'close'> = {
       server: () =>
         this.isTrusted
-          ? Promise.resolve({ api_extensions: [], auth: 'trusted', environment: {} })
+          ? Promise.resolve({ api_extensions: this.extensions, auth: 'trusted', environment: {} })
           : Promise.reject(new Error('this user is not trusted')),
       images: () => Promise.resolve([]),
       importImage: () => Promise.resolve('f1'),
