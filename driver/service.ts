@@ -14,6 +14,7 @@ import type { Log } from '../process/log.ts';
 import { repeat, type Periodic } from '../process/periodic.ts';
 import { openCloud, type Cloud } from './cloud/cloud.ts';
 import { ImageCache, type ImageStore } from './cloud/image-cache.ts';
+import { UNLIMITED_METHODS } from './compute/build.ts';
 import { createEventWaiters } from './compute/event-waiters.ts';
 import { heartbeat } from './compute/heartbeat.ts';
 import { hostAddress, hostName } from './compute/host-facts.ts';
@@ -233,8 +234,7 @@ export class ComputeService {
       namespace: null,
       major: 6,
       methods: computeMethods(host),
-      // Builds wait for these with a place taken.
-      unlimited: new Set(['external_instance_event']),
+      unlimited: UNLIMITED_METHODS,
     };
     this.servers = ['compute', 'compute-alt'].map((topic) => this.parts.messaging.server(topic, [endpoint]));
     for (const server of this.servers) await server.start(this.end.signal);

@@ -1,6 +1,6 @@
 /** terminate_instance: the instance goes, whatever is left of it. */
 import { callContext } from '../cloud/call-context.ts';
-import { elevated } from '../nova/context.ts';
+import { elevated, requestIdOf } from '../nova/context.ts';
 import { loadFields, saveInstance } from '../nova/instances.ts';
 import { isNovaError } from '../rpc/nova-error.ts';
 import type { RpcHandler } from '../rpc/server.ts';
@@ -83,5 +83,6 @@ async function deleteOne(
     }),
   ]);
   await host.conductor.objectCall(context, instance, { method: 'destroy' });
+  host.log.info('instance deleted', { instance: uuid, request: requestIdOf(context) });
   notifyInstance(host, context, instance, 'delete', 'end');
 }
