@@ -8,6 +8,7 @@ import { Neutron } from '../../driver/cloud/neutron.ts';
 import { Placement } from '../../driver/cloud/placement.ts';
 import { ServiceClient } from '../../driver/cloud/service-client.ts';
 import { HttpSession } from '../../driver/cloud/session.ts';
+import type { RpcContext } from '../../driver/rpc/envelope.ts';
 import { SILENT } from '../../process/log.ts';
 import { type FakeCloud } from './fake-cloud.ts';
 
@@ -49,9 +50,14 @@ export function cloudServices(cloud: FakeCloud, timeoutMs = 10_000): CloudServic
   };
 }
 
-/** The context of a user's request, as it comes with a message. */
+/** The same, for calls to the cloud. */
 export function userContext(cloud: FakeCloud, project: string): CallContext {
-  return callContext({
+  return callContext(userRpcContext(cloud, project));
+}
+
+/** The context of a user's request, as it comes with a message. */
+export function userRpcContext(cloud: FakeCloud, project: string): RpcContext {
+  return {
     request_id: 'req-1',
     auth_token: 'user-token',
     project_id: project,
@@ -61,5 +67,5 @@ export function userContext(cloud: FakeCloud, project: string): CallContext {
       type,
       endpoints: [{ region: 'RegionOne', internalURL: `${cloud.url}/${type}`, publicURL: `${cloud.url}/no` }],
     })),
-  });
+  };
 }

@@ -6,13 +6,13 @@ import { loadComputeConfig } from '../../config/load-compute.ts';
 import { openCloud } from '../../driver/cloud/cloud.ts';
 import { NEEDED_EXTENSIONS } from '../../driver/compute/registration.ts';
 import type { LxdClient } from '../../driver/lxd/client.ts';
-import { adminContext } from '../../driver/nova/context.ts';
 import type { RpcClient } from '../../driver/rpc/client.ts';
 import type { Json } from '../../driver/rpc/json.ts';
 import type { Notifier } from '../../driver/rpc/notifier.ts';
 import type { Endpoint } from '../../driver/rpc/server.ts';
 import { ComputeService, type ServiceParts } from '../../driver/service.ts';
 import type { Facts, Level, Log } from '../../process/log.ts';
+import { userRpcContext } from './cloud-services.ts';
 import { FakeCloud } from './fake-cloud.ts';
 import { FakeGuests } from './fake-guests.ts';
 import { FakeNova } from './fake-nova.ts';
@@ -86,11 +86,16 @@ export class ServiceUnderTest {
     await service.start(AbortSignal.timeout(20_000));
   }
 
+  /** Names of the methods of compute 6.x that are served. */
+  get methods(): readonly string[] {
+    return [...(this.endpoints[0]?.methods.keys() ?? [])];
+  }
+
   /** The method's answer; what it throws is the failure the caller would get. */
   async ask(method: string, args: Json = {}): Promise<unknown> {
     const handler = this.endpoints[0]?.methods.get(method);
     if (handler === undefined) throw new Error(`method ${method} is not served`);
-    const context = adminContext();
+    const context = userRpcContext(this.cloud, 'p1');
     return handler({
       method,
       version: '6.0',

@@ -32,6 +32,12 @@ export class FakeNova implements Calls {
     this.failures.set(line, errors);
   }
 
+  /** What was asked so far counts no more. */
+  forget(): void {
+    this.lines.length = 0;
+    this.asked.length = 0;
+  }
+
   /** The last request of this line. */
   last(line: string): Json {
     const at = this.lines.lastIndexOf(line);
