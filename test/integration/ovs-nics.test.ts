@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -69,6 +70,10 @@ function address(name: string, card = 'eth0'): Promise<string> {
   });
 }
 
+async function isAt(name: string, status: string): Promise<true | null> {
+  return (await daemon.done('GET', `/1.0/instances/${name}`)).status === status ? true : null;
+}
+
 async function sh(name: string, script: string): Promise<string> {
   const ran = await client.exec(caller, name, ['sh', '-c', script]);
   assert.equal(ran.exitCode, 0, `${script}: ${ran.stderr}`);
@@ -106,7 +111,7 @@ before(async () => {
     dnsmasq.kill();
     await ended;
   });
-  daemon = await SlipwayDaemon.start({ runner: ovs.runner });
+  daemon = await SlipwayDaemon.start({ runner: ovs.runner, faults: true });
   undo.push(() => daemon.destroy());
   await daemon.done('POST', '/1.0/storage-pools', { name: 'default', driver: 'overlay' });
   await daemon.importImage(await buildTinyImage(daemon.dir), 'tiny');
@@ -118,7 +123,15 @@ before(async () => {
 });
 
 after(async () => {
-  for (const step of undo.reverse()) await step();
+  const failed: unknown[] = [];
+  for (const step of undo.reverse()) {
+    try {
+      await step();
+    } catch (err) {
+      failed.push(err);
+    }
+  }
+  assert.deepEqual(failed, []);
 });
 
 test('guests on one bridge get leases and move megabytes over TCP', async () => {
@@ -151,6 +164,7 @@ test('the port goes with a stop, comes with a start and goes with the instance',
   // Its own shell may be the first to go.
   await client.exec(caller, 'ovs-two', ['poweroff']);
   await gone('tapaaaa02');
+  await until('it is off', () => isAt('ovs-two', 'Stopped'));
   await daemon.done('DELETE', '/1.0/instances/ovs-two');
 });
 
@@ -265,4 +279,34 @@ test('a port that vanished from the database is put back', async () => {
   await daemon.restart();
   await until('the port is back', () => (ovs.ports(BRIDGE).includes('tapaaaa01') ? true : null));
   assert.equal(ovs.externalId('tapaaaa01', 'iface-id'), 'port-aaaa01');
+});
+
+test('a start that a crash cut off before the port was made is finished with it', async () => {
+  await create('ovs-cut', nic('aaaa09'), false);
+  for (const point of ['start.container-up', 'start.monitor-watched']) {
+    await daemon.arm(point);
+    await daemon.request('PUT', '/1.0/instances/ovs-cut/state', { action: 'start' });
+    assert.equal(await daemon.ended(), 'SIGKILL');
+    assert.ok(!ovs.ports(BRIDGE).includes('tapaaaa09'), point);
+    await daemon.restart();
+    assert.equal((await daemon.done('GET', '/1.0/instances/ovs-cut')).status, 'Running', point);
+    assert.ok(ovs.ports(BRIDGE).includes('tapaaaa09'), point);
+    await daemon.done('PUT', '/1.0/instances/ovs-cut/state', { action: 'stop', force: true });
+  }
+  await daemon.done('DELETE', '/1.0/instances/ovs-cut');
+});
+
+test('after a reboot of the host an instance that ran has its port again', async () => {
+  const before = await daemon.done('GET', '/1.0/instances/ovs-one/state');
+  await daemon.kill('SIGKILL');
+  process.kill(before.pid, 'SIGKILL');
+  await until('the link goes', () => (ovs.inside('ip', '-br', 'link').includes('tapaaaa01') ? null : true));
+  await writeFile(join(daemon.state, 'boot_id'), 'of an earlier boot');
+  await daemon.restart();
+  await until('it runs', () => isAt('ovs-one', 'Running'));
+  assert.deepEqual(ovs.ports(BRIDGE), ['tapaaaa01']);
+  assert.equal(ovs.externalId('tapaaaa01', 'iface-id'), 'port-aaaa01');
+  const facts = await sh('ovs-one', 'cat /sys/class/net/eth0/address');
+  assert.equal(facts, 'fa:16:3e:07:55:01');
+  await address('ovs-one');
 });
