@@ -4,6 +4,7 @@
 #
 #   config/bootstrap.sh up     for `npm run up`
 #   config/bootstrap.sh test   for `npm test`: the packages the tests need too
+#   config/bootstrap.sh cloud  for `npm run cloud`
 #
 # Needs nothing but bash, Node with npm, and apt.
 set -euo pipefail
@@ -11,9 +12,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 goal=${1:-up}
 case $goal in
-	up | test) ;;
+	up | test | cloud) ;;
 	*)
-		echo "usage: config/bootstrap.sh up|test" >&2
+		echo "usage: config/bootstrap.sh up|test|cloud" >&2
 		exit 2
 		;;
 esac
@@ -190,7 +191,7 @@ choose() {
 
 system_packages() {
 	local uses=(run image build extra) lines=()
-	[ "$goal" = test ] && uses+=(test)
+	[ "$goal" = up ] || uses+=("$goal")
 	mapfile -t lines < <(missing "${uses[@]}")
 	if [ ${#lines[@]} -eq 0 ]; then
 		say "-> system packages: nothing is missing"

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { readEnvironment } from './environment.ts';
 import { PROGRAM_ROOT } from './root.ts';
 
-export const PACKAGE_USES = ['run', 'image', 'build', 'extra', 'test'] as const;
+export const PACKAGE_USES = ['run', 'image', 'build', 'extra', 'test', 'cloud'] as const;
 export type PackageUse = (typeof PACKAGE_USES)[number];
 
 export interface SystemPackage {

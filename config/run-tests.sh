@@ -5,6 +5,7 @@
 #   config/run-tests.sh STAGE ...            some of: format lint arrows unused types
 #                                            unit contract native sanitizers integration
 #   config/run-tests.sh integration NAME     only files whose path contains NAME
+#   config/run-tests.sh cloud [NAME]         against the cloud of `npm run cloud`, which must be up
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -37,17 +38,18 @@ run_stage() {
 	case $stage in
 		format) prettier --check --log-level warn . ;;
 		lint) eslint . ;;
-		arrows) depcruise --output-type err process config native api driver ;;
+		arrows) depcruise --output-type err process config native api driver tempest ;;
 		unused) knip --no-progress ;;
 		types) tsc --noEmit -p . ;;
 		unit) node_tests "$(nproc)" unit "$@" ;;
 		contract) node_tests "$(nproc)" contract "$@" ;;
 		# Containers, bridges and loop devices are shared by the machine: one file after the other.
 		integration) node_tests 1 integration "$@" ;;
+		cloud) node_tests 1 cloud "$@" ;;
 		native) npm run --silent test:native ;;
 		sanitizers) npm run --silent test:native -- --sanitize ;;
 		*)
-			echo "there is no stage \"$stage\"; there are: ${STAGES[*]}" >&2
+			echo "there is no stage \"$stage\"; there are: ${STAGES[*]} cloud" >&2
 			return 2
 			;;
 	esac
@@ -70,7 +72,7 @@ timed() {
 }
 
 started=$EPOCHREALTIME
-if [ $# -ge 1 ] && [[ " unit contract integration " == *" $1 "* ]]; then
+if [ $# -ge 1 ] && [[ " unit contract integration cloud " == *" $1 "* ]]; then
 	timed "$@"
 	exit
 fi

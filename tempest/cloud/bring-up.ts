@@ -100,13 +100,14 @@ async function raiseControlPlane(cloud: Cloud): Promise<void> {
     await step('control plane, configured', (report) => makeMaster(cloud, image, report));
   }
   await step('control plane, started', (report) => ensureControl(cloud, report));
+  // It costs little and finds its databases by itself, so it starts beside the control plane.
+  await step("host's side of OVN", (report) => ensureOvnSide(cloud, report));
   await step('APIs answer', (report) => awaitServices(cloud, report));
 }
 
 async function raiseHost(cloud: Cloud): Promise<void> {
   const { progress, facts } = cloud;
   const admin = new OpenStack(facts, ADMIN, cloud.signal);
-  await progress.step("host's side of OVN", (report) => ensureOvnSide(cloud, report));
   await progress.step('compute service', (report) => ensureCompute(cloud, report));
   await progress.step('the host is up and known', async (report) => {
     await awaitAgents(cloud, admin, report);

@@ -9,6 +9,7 @@ import { until } from '../../api/setup/background.ts';
 import type { StepReport } from '../../api/setup/progress.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
 import { Fault, isFault } from '../../process/fault.ts';
+import { pullFile, pushFile, pushFolder } from './guest-files.ts';
 import {
   CONTROL,
   controlAddress,
@@ -110,7 +111,8 @@ export async function makeMaster(cloud: Cloud, image: string, report: StepReport
     },
   });
   await pushGuestFiles(cloud);
-  await startControl(cloud, MASTER, report);
+  await boot(cloud, MASTER);
+  await awaitRest(cloud, MASTER, report);
   await configure(cloud, report);
   report.detail('stopping');
   await cloud.lxd.changeState(cloud.caller, MASTER, { action: 'stop', timeoutS: STOP_S });
@@ -119,22 +121,25 @@ export async function makeMaster(cloud: Cloud, image: string, report: StepReport
 
 async function pushGuestFiles(cloud: Cloud): Promise<void> {
   const push = (path: string, content: string, mode: number): Promise<void> =>
-    cloud.lxd.pushFile(cloud.caller, MASTER, { path, content, mode });
-  await cloud.lxd.pushFolder(cloud.caller, MASTER, GUEST_FOLDER, 0o755);
+    pushFile(cloud, MASTER, { path, content, mode });
+  await pushFolder(cloud, MASTER, GUEST_FOLDER);
   for (const name of await readdir(GUEST_FILES)) {
     await push(`${GUEST_FOLDER}/${name}`, await readFile(join(GUEST_FILES, name), 'utf8'), 0o644);
   }
   await push(`${GUEST_FOLDER}/settings.sh`, settingsFile(cloud), 0o600);
   await push('/etc/systemd/network/10-cloud.network', networkFile(cloud), 0o644);
-  await cloud.lxd.pushFolder(cloud.caller, MASTER, NETWORKD_FOLDER, 0o755);
+  await pushFolder(cloud, MASTER, NETWORKD_FOLDER);
   await push(`${NETWORKD_FOLDER}/cloud.conf`, NETWORKD_DROP_IN, 0o644);
   await push('/etc/hosts', `127.0.0.1 localhost\n${controlAddress(cloud.facts)} control\n`, 0o644);
 }
 
-/** Starts an instance and waits until its systemd has come to rest. */
-async function startControl(cloud: Cloud, name: string, report: StepReport): Promise<void> {
-  report.detail('booting');
+async function boot(cloud: Cloud, name: string): Promise<void> {
   await cloud.lxd.changeState(cloud.caller, name, { action: 'start' });
+}
+
+/** Waits until systemd inside has nothing left to start. */
+async function awaitRest(cloud: Cloud, name: string, report: StepReport): Promise<void> {
+  report.detail('booting');
   const asked = ['systemctl', 'is-system-running'];
   await until(
     `systemd of ${name} finishes its start (see \`lxc console --show-log ${name}\`)`,
@@ -154,8 +159,8 @@ async function configure(cloud: Cloud, report: StepReport): Promise<void> {
   try {
     const { exitCode } = await cloud.lxd.exec(cloud.caller, MASTER, ['bash', '-c', command]);
     if (exitCode === 0) return;
-    const log = await cloud.lxd.pullFile(cloud.caller, MASTER, SETUP_LOG);
-    const last = log.toString('utf8').trim().split('\n').slice(-LAST_LINES).join('\n');
+    const log = await pullFile(cloud, MASTER, SETUP_LOG);
+    const last = log.trim().split('\n').slice(-LAST_LINES).join('\n');
     throw new Fault('tool_failed', `configure ${MASTER} (${SETUP_LOG} inside): it ends with\n${last}`);
   } finally {
     running.over = true;
@@ -173,8 +178,8 @@ async function watchSteps(
 ): Promise<void> {
   while (!running.over && !cloud.signal.aborted) {
     try {
-      const step = await cloud.lxd.pullFile(cloud.caller, MASTER, STEP_FILE);
-      report.detail(`configuring: ${step.toString('utf8').trim()}`);
+      const step = await pullFile(cloud, MASTER, STEP_FILE);
+      report.detail(`configuring: ${step.trim()}`);
     } catch (err) {
       // Not written yet. What is wrong with the instance itself is told by the command that runs in it.
       if (!isFault(err)) throw err;
@@ -195,7 +200,8 @@ export async function ensureControl(cloud: Cloud, report: StepReport): Promise<v
     await cloud.lxd.create(cloud.caller, { name: CONTROL, source: { type: 'copy', source: MASTER } });
     await cloud.lxd.patch(cloud.caller, CONTROL, { config: { [READY_KEY]: '' } });
   }
-  await startControl(cloud, CONTROL, report);
+  // When it is ready is told by the services themselves.
+  await boot(cloud, CONTROL);
 }
 
 export const SERVICES: readonly { readonly name: string; readonly port: number; readonly path: string }[] = [

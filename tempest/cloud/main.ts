@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Progress } from '../../api/setup/progress.ts';
-import { needRoot } from '../../api/setup/command.ts';
+import { DAEMON_FLAGS, interruptible, needRoot } from '../../api/setup/command.ts';
 import { loadDaemonConfig, parseFlags } from '../../config/load.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
 import { describeChain, isFault } from '../../process/fault.ts';
@@ -37,8 +37,7 @@ const OPTIONS = {
   'purge-cache': { type: 'boolean', default: false },
   home: { type: 'string', default: DEFAULT_HOME },
   cache: { type: 'string', default: join(PROGRAM_ROOT, '.cache', 'cloud') },
-  'state-dir': { type: 'string' },
-  'config-file': { type: 'string' },
+  ...DAEMON_FLAGS,
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
@@ -70,22 +69,19 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<number
 }
 
 async function main(): Promise<number> {
-  const stop = new AbortController();
-  const interrupt = (): void => {
-    stop.abort(new Error('interrupted'));
-  };
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  try {
-    return await run(process.argv.slice(2), stop.signal);
-  } catch (err) {
-    if (stop.signal.aborted) {
-      process.stderr.write('\ninterrupted; what is done stays: run the same command again to go on\n');
-      return INTERRUPTED;
+  return interruptible(new Error('interrupted'), async (signal) => {
+    try {
+      return await run(process.argv.slice(2), signal);
+    } catch (err) {
+      if (signal.aborted) {
+        process.stderr.write('\ninterrupted; what is done stays: run the same command again to go on\n');
+        return INTERRUPTED;
+      }
+      const told = isFault(err) || !(err instanceof Error) ? describeChain(err) : (err.stack ?? err.message);
+      process.stderr.write(`cloud: ${told}\n`);
+      return 1;
     }
-    const told = isFault(err) || !(err instanceof Error) ? describeChain(err) : (err.stack ?? err.message);
-    process.stderr.write(`cloud: ${told}\n`);
-    return 1;
-  }
+  });
 }
 
 process.exit(await main());

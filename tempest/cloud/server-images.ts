@@ -12,7 +12,7 @@ import type { Cloud } from './setting.ts';
 
 export const TINY_IMAGE = 'busybox';
 export const DEBIAN_IMAGE = 'debian-13';
-/** Also what cloud-init needs to find the config drive's network, and what a user expects of a server. */
+/** What makes a server of a container: its key and name from the cloud, and a way in. */
 const PACKAGES = ['cloud-init', 'openssh-server', 'sudo', 'iputils-ping', 'curl', 'less'];
 
 /** Keeps nova-compute hosts of other kinds away from images they cannot boot. */
@@ -29,7 +29,7 @@ export function ensureTinyImage(cloud: Cloud, admin: OpenStack, report: StepRepo
 
 /** Returns the image's id in Glance; the file is built once and kept in the cache. */
 export function ensureDebianImage(cloud: Cloud, admin: OpenStack, report: StepReport): Promise<string> {
-  const properties = { ...PROPERTIES, os_distro: 'debian', os_version: '13', os_admin_user: 'debian' };
+  const properties = { ...PROPERTIES, os_distro: 'debian', os_version: '13' };
   return ensureImage(admin, DEBIAN_IMAGE, properties, () => debianFile(cloud, report), report);
 }
 

@@ -45,6 +45,10 @@ write_network() {
 		ovn_sb_connection = tcp:127.0.0.1:6642
 		ovn_metadata_enabled = true
 		enable_distributed_floating_ip = true
+		# Routers would drop what is larger than a tenant's frame, and take the large
+		# segments that cards cut up later for such. Both ends of a TCP connection know
+		# the size from their own card.
+		ovn_emit_need_to_frag = false
 	CONF
 	[ -e /etc/neutron/api-paste.ini ] || cp /usr/share/neutron-common/api-paste.ini /etc/neutron/
 	uwsgi /etc/neutron/neutron-api-uwsgi.ini 1 1

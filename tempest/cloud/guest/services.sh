@@ -49,11 +49,15 @@ guard() {
 	CONF
 }
 
-# uwsgi FILE PROCESSES THREADS. After each answer uwsgi closes the connection
-# without a word, and the next request of a client that kept it is lost: say so.
+# uwsgi FILE PROCESSES THREADS. A second process is started when the first is
+# busy: each loads the whole program, and at boot everybody does that at once.
+# After each answer uwsgi closes the connection without a word, and the next
+# request of a client that kept it is lost: say so.
 uwsgi() {
 	sed -i -E "s/^processes = .*/processes = $2/; s/^threads = .*/threads = $3/" "$1"
-	grep -q '^add-header = Connection' "$1" || echo 'add-header = Connection: close' >>"$1"
+	grep -q '^add-header = Connection' "$1" && return
+	echo 'add-header = Connection: close' >>"$1"
+	[ "$2" = 1 ] || printf 'cheaper = 1\ncheaper-initial = 1\n' >>"$1"
 }
 
 write_keystone() {

@@ -59,6 +59,14 @@ write_drop_ins() {
 			[Service]
 			Restart=on-failure
 			RestartSec=2
+			TimeoutStopSec=10
+		CONF
+	done
+	# A server can boot without these: in the rush of a start they come last.
+	for unit in cinder-api cinder-scheduler cinder-volume nova-serialproxy apache2; do
+		install -D -m 0644 /dev/stdin "/etc/systemd/system/$unit.service.d/later.conf" <<-'CONF'
+			[Service]
+			Nice=10
 		CONF
 	done
 }

@@ -1,0 +1,203 @@
+/**
+ * The cloud that `npm run cloud` brought up, for the tests in test/cloud: as
+ * its users see it, and what of it lies on this host.
+ */
+import { join } from 'node:path';
+import { runTool } from '../../api/tools.ts';
+import { loadDaemonConfig } from '../../config/load.ts';
+import { LxdClient, UUID_KEY, type LxdInstance } from '../../driver/lxd/client.ts';
+import { computePid, ensureCompute, stopCompute } from '../../tempest/cloud/compute-host.ts';
+import { awaitActive, ensureFloating } from '../../tempest/cloud/first-server.ts';
+import { ADMIN, DEMO, eventually, OpenStack, type Json } from '../../tempest/cloud/openstack.ts';
+import { keyFile, KEYPAIR, PRIVATE_NETWORK } from '../../tempest/cloud/seed.ts';
+import { CONTROL, openCloud, readFacts, type Cloud } from '../../tempest/cloud/setting.ts';
+import { isFault } from '../../process/fault.ts';
+import { Progress } from '../../api/setup/progress.ts';
+
+const HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway-cloud';
+const CALLER = { requestId: '' };
+const GONE_MS = 120_000;
+const STATE_MS = 120_000;
+
+export interface BootOptions {
+  readonly image?: string;
+  readonly flavor?: string;
+  /** Added to the body of the request. */
+  readonly body?: Json;
+}
+
+export class RunningCloud {
+  readonly cloud: Cloud;
+  readonly demo: OpenStack;
+  readonly admin: OpenStack;
+  readonly lxd: LxdClient;
+  private readonly made = new Set<string>();
+
+  private constructor(cloud: Cloud) {
+    this.cloud = cloud;
+    this.demo = new OpenStack(cloud.facts, DEMO);
+    this.admin = new OpenStack(cloud.facts, ADMIN);
+    this.lxd = cloud.lxd;
+  }
+
+  /** Throws when no cloud is up. */
+  static async open(): Promise<RunningCloud> {
+    const facts = await readFacts(HOME);
+    if (facts === null) throw new Error(`there is no cloud in ${HOME}: run "npm run cloud" first`);
+    const daemon = loadDaemonConfig({});
+    const places = { cache: join(HOME, 'unused'), home: HOME, daemon };
+    const progress = new Progress(process.stderr);
+    return new RunningCloud(openCloud(places, facts, progress, new AbortController().signal));
+  }
+
+  /** The unmodified client, as a tenant. Its answer, parsed when it is JSON. Throws with what it said. */
+  async openstack(args: readonly string[], user = 'demo'): Promise<unknown> {
+    const script = `. /root/openrc; export OS_USERNAME=${user} OS_PROJECT_NAME=${user}; exec openstack "$@"`;
+    const command = ['bash', '-c', script, 'openstack', ...args];
+    const { exitCode, stdout, stderr } = await this.lxd.exec(CALLER, CONTROL, command);
+    if (exitCode !== 0) throw new Error(`openstack ${args.join(' ')}: ${stderr.trim()}`);
+    if (!args.includes('json')) return stdout;
+    const parsed: unknown = JSON.parse(stdout);
+    return parsed;
+  }
+
+  /** Asks for a server and returns at once. Deleted by cleanUp(). */
+  async request(name: string, options: BootOptions = {}): Promise<string> {
+    const { image = 'busybox', flavor = 'tiny' } = options;
+    const [images, flavors, networks] = await Promise.all([
+      this.demo.list('image', `/images?name=${image}`, 'images'),
+      this.demo.list('compute', '/flavors', 'flavors'),
+      this.demo.list('network', `/networks?name=${PRIVATE_NETWORK}`, 'networks'),
+    ]);
+    const server = await this.demo.one('compute', 'POST', '/servers', 'server', {
+      server: {
+        name,
+        imageRef: images[0]?.['id'],
+        flavorRef: flavors.find((one) => one['name'] === flavor)?.['id'],
+        networks: [{ uuid: networks[0]?.['id'] }],
+        key_name: KEYPAIR,
+        ...options.body,
+      },
+    });
+    const id = String(server['id']);
+    this.made.add(id);
+    return id;
+  }
+
+  /** A server that is ACTIVE. */
+  async boot(name: string, options: BootOptions = {}): Promise<string> {
+    const id = await this.request(name, options);
+    await awaitActive(this.demo, id);
+    return id;
+  }
+
+  server(id: string): Promise<Json> {
+    return this.demo.one('compute', 'GET', `/servers/${id}`, 'server');
+  }
+
+  /** An action of Nova's on a server, such as `{ 'os-stop': null }`. */
+  async act(id: string, action: Json): Promise<Json> {
+    return this.demo.request('compute', 'POST', `/servers/${id}/action`, action);
+  }
+
+  /** Waits until a server has this status and nothing is being done to it. Throws when it ends in ERROR instead. */
+  async status(id: string, wanted: string): Promise<Json> {
+    return eventually(`server ${id} becomes ${wanted}`, STATE_MS, async () => {
+      const server = await this.server(id);
+      const status = String(server['status']);
+      if (status === 'ERROR' && wanted !== 'ERROR') {
+        throw new Error(`server ${id} is in ERROR: ${JSON.stringify(server['fault'])}`);
+      }
+      return status === wanted && server['OS-EXT-STS:task_state'] === null ? server : null;
+    });
+  }
+
+  /** Deletes a server and waits until Nova does not know it. */
+  async remove(id: string): Promise<void> {
+    try {
+      await this.demo.request('compute', 'DELETE', `/servers/${id}`);
+      await eventually(`server ${id} is gone`, GONE_MS, async () =>
+        this.server(id).then(
+          () => null,
+          (err: unknown) => {
+            if (isFault(err, 'not_found')) return true;
+            throw err;
+          },
+        ),
+      );
+    } catch (err) {
+      if (!isFault(err, 'not_found')) throw err;
+    }
+    this.made.delete(id);
+  }
+
+  /** For `after`: every server that was asked for. */
+  async cleanUp(): Promise<void> {
+    await Promise.all([...this.made].map((id) => this.remove(id)));
+    this.lxd.close();
+  }
+
+  /** The container of a server; null when there is none. */
+  async container(id: string): Promise<LxdInstance | null> {
+    return this.lxd.byUuid(CALLER, id);
+  }
+
+  /** Runs a program in a server, past its network. */
+  async inside(id: string, command: readonly string[]): Promise<string> {
+    const container = await this.container(id);
+    if (container === null) throw new Error(`server ${id} has no container`);
+    const { exitCode, stdout, stderr } = await this.lxd.exec(CALLER, container.name, command);
+    if (exitCode !== 0) throw new Error(`${command.join(' ')} in ${id}: ${String(exitCode)} ${stderr}`);
+    return stdout;
+  }
+
+  floating(id: string): Promise<string> {
+    return ensureFloating(this.demo, id);
+  }
+
+  /** What a shell command over ssh prints; `stdin` is sent to it. */
+  async ssh(address: string, command: string, stdin?: Buffer): Promise<string> {
+    const options = [
+      'StrictHostKeyChecking=no',
+      'UserKnownHostsFile=/dev/null',
+      'ConnectTimeout=10',
+      'BatchMode=yes',
+    ];
+    const flags = options.flatMap((option) => ['-o', option]);
+    const { stdout } = await runTool('ssh', ['-i', keyFile(HOME), ...flags, `debian@${address}`, command], {
+      maxOutputBytes: 64 * 1024 * 1024,
+      ...(stdin === undefined ? {} : { stdin }),
+    });
+    return stdout;
+  }
+
+  /** What is left of a server anywhere: its ports, what it holds in Placement, its container. Empty when it is gone. */
+  async traces(id: string): Promise<string[]> {
+    const ports = await this.admin.list('network', `/ports?device_id=${id}`, 'ports');
+    // An object with one entry for each provider.
+    const allocations = (await this.admin.get('placement', `/allocations/${id}`))['allocations'] as Json;
+    const found = ports.map((port) => `port ${String(port['id'])}`);
+    found.push(...Object.keys(allocations).map((provider) => `allocation on ${provider}`));
+    const container = (await this.lxd.novaInstances(CALLER)).find((one) => one.config[UUID_KEY] === id);
+    if (container !== undefined) found.push(`container ${container.name}`);
+    return found;
+  }
+
+  /** SIGKILL, as if its power had failed. */
+  async killCompute(): Promise<void> {
+    const pid = await computePid(HOME);
+    if (pid === null) throw new Error('the compute service does not run');
+    process.kill(pid, 'SIGKILL');
+    await eventually('the compute service is gone', 10_000, async () =>
+      (await computePid(HOME)) === null ? true : null,
+    );
+  }
+
+  async startCompute(): Promise<void> {
+    await ensureCompute(this.cloud, { detail: () => undefined, result: () => undefined });
+  }
+
+  async stopCompute(): Promise<void> {
+    await stopCompute(HOME);
+  }
+}
