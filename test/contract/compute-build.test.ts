@@ -1,6 +1,7 @@
 /** Builds and deletes beside what was recorded: what a guest gets, what is waited for, what others do meanwhile. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { Fault } from '../../process/fault.ts';
 import { isRecord, type Json } from '../../driver/rpc/json.ts';
 import { novaError } from '../../driver/rpc/nova-error.ts';
 import { BuildBench, metError, networkRequests, NETWORK } from '../support/build-bench.ts';
@@ -236,4 +237,31 @@ test('two requested networks are the first and the second interface', async () =
     bench.life.guests.spawned[0]?.vifs.map((vif) => vif.network.id),
     ['net-2', NETWORK],
   );
+});
+
+test('a control plane that is away for a while does not leave a server in the middle of its build', async () => {
+  const asked = bench.record('boot-no-network', { filter_properties: {} });
+  bench.life.guests.fail('spawn', novaError('InstanceDeployFailure', { reason: 'no luck' }));
+  const late = () => new Fault('timeout', 'conductor did not answer');
+  bench.life.nova.fail('InstanceFault.create', late());
+  await bench.ask(asked);
+  assert.match(bench.life.faults.at(-1) ?? '', /no luck/);
+  assert.equal(bench.life.row(asked.uuid)['vm_state'], 'error');
+});
+
+test('a build whose beginning could not be written down goes to another host', async () => {
+  const asked = bench.record('boot-no-network');
+  bench.life.nova.fail('Instance.save', new Fault('timeout', 'conductor did not answer'));
+  await bench.ask(asked);
+  assert.equal(bench.life.row(asked.uuid)['task_state'], 'scheduling');
+  assert.equal(bench.life.casts().filter((cast) => cast.method === 'build_instances').length, 1);
+});
+
+test('the allocation of networks is tried again as often as the option says', async () => {
+  await remake('network_allocate_retries = 1\n');
+  bench.neutron.fail('POST', /ports$/, 500, '');
+  const asked = bench.record('boot');
+  await bench.ask(asked);
+  assert.equal(bench.life.row(asked.uuid)['vm_state'], 'active');
+  assert.equal(bench.neutron.portsOf(asked.uuid).length, 1);
 });
