@@ -155,6 +155,7 @@ const INSTANCE_KEYS: Readonly<Record<string, ValueCheck>> = {
     if (!/^[0-9a-f]{64}$/.test(value)) throw wrong(value, 'is not an image fingerprint');
   },
   'volatile.changing': json,
+  'volatile.following': json,
   'volatile.cloud-init.instance-id': anything,
   'volatile.evacuate.origin': anything,
   'volatile.held': oneLine,

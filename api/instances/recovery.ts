@@ -14,7 +14,7 @@ import { containerName, splitContainerName } from '../paths.ts';
 import type { Pool } from '../storage/types.ts';
 import { payloadCgroup } from '../metrics/cgroup.ts';
 import { readFrozen, setFrozen } from './freeze.ts';
-import { undoHalfChange } from './half-change.ts';
+import { settleHalfChanges, settleStopped } from './half-change.ts';
 import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
@@ -22,7 +22,7 @@ import { endContainer, pluggedNics, without } from './start.ts';
 import { firstProcess, monitorPidOf, removeCgroups, tidyUp } from './stop.ts';
 import type { Runtime } from './types.ts';
 import { parseBool } from './values.ts';
-import { HELD } from './volatile-keys.ts';
+import { FOLLOWING, HELD } from './volatile-keys.ts';
 
 export interface RecoveryVerbs {
   readonly undoCreate: (row: InstanceRow) => Promise<void>;
@@ -92,6 +92,7 @@ async function recoverOne(
     await adopt(parts, row, state);
     return false;
   }
+  if (row.config[FOLLOWING] !== undefined) await settleStopped(parts, row.id);
   const ran = row.phase === 'starting' || row.config['volatile.last_state.power'] === 'RUNNING';
   const reboot = ran ? (await tidyUp(parts, row.id)).reboot : false;
   if (ran) await removeCgroups(row.project, row.name);
@@ -146,7 +147,7 @@ async function adopt(parts: RuntimeParts, row: InstanceRow, state: Found): Promi
   parts.powers.adopt(row.id, frozen ? 'Frozen' : 'Running', running);
   await parts.warnings.resolve(UNRESPONSIVE, `/1.0/instances/${row.name}`);
   if (row.phase === 'starting') await finishStart(parts, row);
-  await undoHalfChange(parts, row.id, running);
+  await settleHalfChanges(parts, row.id, running);
   if (
     row.phase === 'ready' &&
     row.config['volatile.last_state.power'] === 'RUNNING' &&

@@ -18,7 +18,14 @@ import { instanceUrl } from './instance-url.ts';
 import type { InstanceParts } from './parts.ts';
 import type { Expanded } from './types.ts';
 import type { ConfigChanges } from './volatile-keys.ts';
-import { CHANGING, expandedWith, keepOwnKeys, volatileChanges, withChanges } from './volatile-keys.ts';
+import {
+  CHANGING,
+  FOLLOWING,
+  expandedWith,
+  keepOwnKeys,
+  volatileChanges,
+  withChanges,
+} from './volatile-keys.ts';
 
 export type UpdateParts = Pick<
   InstanceParts,
@@ -84,7 +91,8 @@ export async function updateInstance(
     if (row.phase !== 'ready') throw new Fault('busy', `instance "${row.name}" is being changed; try again`);
     const wanted = decide(row);
     const { before, next } = planUpdate(parts, row, wanted);
-    await carryOut(parts, before, next, (changes) =>
+    const note = (planned: Expanded) => changeNote(before, planned);
+    await carryOut(parts, { before, next, note }, (changes) =>
       parts.store.change(id, { ...wanted, config: withChanges(next.row.config, changes) }),
     );
     parts.events.lifecycle('instance-updated', instanceUrl(row), { project: row.project, requestor });
@@ -100,7 +108,10 @@ export async function followProfile(parts: UpdateParts, before: Expanded, after:
     hwaddrsOf(() => parts.store.list()),
   );
   const next = expandedWith(after, changes);
-  await carryOut(parts, before, next, (more) => parts.store.setConfig(next.row.id, { ...changes, ...more }));
+  const save = (more: ConfigChanges) =>
+    parts.store.setConfig(next.row.id, { ...changes, ...more, [FOLLOWING]: null });
+  // It has a note already, by which it goes on after a crash and not back.
+  await carryOut(parts, { before, next, note: null }, save);
 }
 
 function planUpdate(
@@ -129,20 +140,27 @@ export function checkProfileList(profiles: readonly string[]): void {
   if (twice !== undefined) throw new Fault('bad_request', `Duplicate profile found in request: "${twice}"`);
 }
 
+interface Change {
+  readonly before: Expanded;
+  readonly next: Expanded;
+  /** What to note of a running container's change, for the case of a crash. */
+  readonly note: ((planned: Expanded) => string | null) | null;
+}
+
 /** Makes the next definition true and then saves it, together with the volatile keys that came of it. */
 async function carryOut(
   parts: UpdateParts,
-  before: Expanded,
-  next: Expanded,
+  change: Change,
   save: (changes: ConfigChanges) => Promise<unknown>,
 ): Promise<void> {
+  const { before, next } = change;
   const undo = new Undo();
   try {
     const quota = await resizeRoot(parts, before, next, undo);
     const planned = expandedWith(next, quota);
     let applied: ConfigChanges = {};
     if (parts.runtime.status(next.row.id) !== 'Stopped' && isChanged(before, planned)) {
-      const note = changeNote(before, planned);
+      const note = change.note?.(planned) ?? null;
       if (note !== null) {
         undo.add('forget what was to change', () => parts.store.setConfig(next.row.id, { [CHANGING]: null }));
         await parts.store.setConfig(next.row.id, { [CHANGING]: note });

@@ -17,12 +17,16 @@ export const HELD = 'volatile.held';
 /** What a change of a running container is about to bring; see half-change.ts. */
 export const CHANGING = 'volatile.changing';
 
+/** What the instance was before a profile of it changed, until it has followed; see half-change.ts. */
+export const FOLLOWING = 'volatile.following';
+
 /** Say what the instance is; another value is refused. */
 const FIXED = new Set(['volatile.uuid', 'volatile.base_image']);
 
 /** The daemon's own notes: whatever a client sends, they stay as they are. */
 const OWNED = new Set([
   CHANGING,
+  FOLLOWING,
   HELD,
   'volatile.idmap.base',
   'volatile.idmap.current',

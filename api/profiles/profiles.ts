@@ -1,6 +1,7 @@
 /** The verbs of profiles. A change reaches every instance that uses the profile. */
 import { Fault, isFault } from '../../process/fault.ts';
 import type { FaultCode } from '../../process/fault.ts';
+import { faultPoint } from '../../process/fault-points.ts';
 import { Lanes } from '../../process/lanes.ts';
 import type { InstanceRow, ProfileRow } from '../db/rows.ts';
 import type { Events, Requestor } from '../events/events.ts';
@@ -78,7 +79,18 @@ export class Profiles {
       this.parts.hooks.validateProfile(after.config, after.devices);
       const users = sameForUsers(before, after) ? [] : this.usersOf(key);
       for (const row of users) this.checkUser(row, after);
-      await this.parts.store.update(after);
+      const { hooks, instances, store } = this.parts;
+      const views = users.map((row) => ({
+        before: instances.expandWith(row, before),
+        after: instances.expandWith(row, after),
+      }));
+      const forget = await hooks.noteUsers(views);
+      faultPoint('profile.noted');
+      await store.update(after).catch(async (err: unknown) => {
+        await forget();
+        throw err;
+      });
+      faultPoint('profile.stored');
       const failures = await this.applyToAll(users, before, after);
       this.tell('profile-updated', key, requestor);
       if (failures.length > 0) throw failedUsers(failures);
@@ -162,6 +174,7 @@ export class Profiles {
       const row = instances.byId(id);
       return { before: instances.expandWith(row, before), after: instances.expandWith(row, after) };
     });
+    faultPoint('profile.followed');
   }
 
   private tell(

@@ -19,10 +19,17 @@ export interface ProfileHooks {
   /** Fault `bad_request` when this instance could not live with the definition. No side effects. */
   validateUser(next: Expanded): void;
   /**
+   * Notes, before the profile is saved, what these instances are: a start of the
+   * daemon finishes what it finds noted. Returns what forgets the notes.
+   */
+  noteUsers(
+    users: readonly { readonly before: Expanded; readonly after: Expanded }[],
+  ): Promise<() => Promise<void>>;
+  /**
    * Brings one instance, running or not, from the old profile to the new one,
    * which has been saved. Takes the instance's lane itself and calls `views`
    * inside it: they show the row as it is then, with the old and the new profile.
-   * Harmless when the instance is gone meanwhile.
+   * Harmless when the instance is gone meanwhile. Its note is gone afterwards.
    */
   applyToUser(
     id: string,

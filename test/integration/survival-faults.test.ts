@@ -116,7 +116,7 @@ describe('a daemon that is killed between two steps', { timeout: 600_000 }, () =
     const lives = processes.some((pid) => pid !== '');
     assert.equal(status, lives ? 'Running' : 'Stopped', `state of ${name}`);
     assert.equal(config['user.mark'], 'kept');
-    for (const key of ['volatile.held', 'volatile.changing', 'volatile.rename.from']) {
+    for (const key of ['held', 'changing', 'following', 'rename.from'].map((one) => `volatile.${one}`)) {
       assert.equal(config[key], undefined, key);
     }
     return String(status);
@@ -231,6 +231,31 @@ describe('a daemon that is killed between two steps', { timeout: 600_000 }, () =
         await useAll();
       },
     },
+    profile: {
+      prepare: async () => {
+        await daemon.done('POST', '/1.0/profiles', { name: 'shared' });
+        for (const name of [NAME, OTHER]) {
+          await launch(name);
+          await daemon.done('PATCH', `/1.0/instances/${name}`, { profiles: ['default', 'shared'] });
+        }
+      },
+      act: () =>
+        daemon.done('PUT', '/1.0/profiles/shared', {
+          config: { 'limits.memory': '64MiB' },
+          devices: {
+            eth1: { type: 'nic', network: BRIDGE, name: 'eth1' },
+            data: { type: 'disk', source: scratch, path: '/mnt/data' },
+          },
+        }),
+      verify: async () => {
+        for (const name of [NAME, OTHER]) {
+          assert.equal(await isTrue(name), 'Running');
+          await expectFootprintOf(name);
+        }
+        await useAll();
+        await daemon.done('DELETE', '/1.0/profiles/shared');
+      },
+    },
     import: { act: importSecond, verify: dropSecond },
     unpack: { act: importSecond, verify: dropSecond },
     'image-delete': {
@@ -265,7 +290,10 @@ describe('a daemon that is killed between two steps', { timeout: 600_000 }, () =
 
   /** The limits, nics and disks of the running container are those of its definition. */
   async function expectFootprintOf(name: string): Promise<void> {
-    const { config, devices } = await daemon.done('GET', `/1.0/instances/${name}`);
+    const { expanded_config: config, expanded_devices: devices } = await daemon.done(
+      'GET',
+      `/1.0/instances/${name}`,
+    );
     const hasLimit = config['limits.memory'] === '64MiB';
     const groups = cgroups(`${name}$`).filter((path) => path.includes('payload'));
     const limits = groups.flatMap((path) =>

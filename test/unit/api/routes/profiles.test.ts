@@ -31,6 +31,9 @@ class Hooks implements ProfileHooks {
     if (Object.keys(next.config).some((key) => key.startsWith('no.')))
       throw new Fault('bad_request', 'not here');
   }
+  noteUsers(): Promise<() => Promise<void>> {
+    return Promise.resolve(() => Promise.resolve());
+  }
   async applyToUser(id: string, views: () => { before: Expanded; after: Expanded }): Promise<void> {
     const { before, after } = views();
     if (Object.keys(after.config).some((key) => key.startsWith('fail.'))) throw new Fault('busy', 'wedged');
