@@ -23,6 +23,8 @@ import type { TarEntry } from './tar-walk.ts';
 export const MAX_ENTRIES = 5_000_000;
 /** What the program that reads disks may write to a file: nothing worth mentioning. */
 const READER_FILE_BYTES = 4 * 2 ** 20;
+/** Millions of files are looked at in a minute or two; who takes longer was made to. */
+const READER_MS = 15 * 60_000;
 
 export interface InspectOptions {
   readonly signal: AbortSignal;
@@ -296,6 +298,7 @@ async function inspectDisk(
     tool.stop();
   };
   signal.addEventListener('abort', stop, { once: true });
+  const timer = setTimeout(stop, READER_MS);
   try {
     let text = '';
     for await (const chunk of tool.stdout) text += String(chunk);
@@ -314,6 +317,7 @@ async function inspectDisk(
     signal.throwIfAborted();
     throw err;
   } finally {
+    clearTimeout(timer);
     signal.removeEventListener('abort', stop);
     tool.stop();
     await rm(folder, { recursive: true, force: true });

@@ -6,6 +6,24 @@ export interface Blocks {
   block(number: number): Buffer;
 }
 
+/** No block of a map is in two places; one that is could be read for ever. */
+class Once implements Blocks {
+  readonly blockBytes: number;
+  private readonly blocks: Blocks;
+  private readonly seen = new Set<number>();
+
+  constructor(blocks: Blocks) {
+    this.blocks = blocks;
+    this.blockBytes = blocks.blockBytes;
+  }
+
+  block(number: number): Buffer {
+    if (this.seen.has(number)) throw damaged('the blocks of a file are in a circle');
+    this.seen.add(number);
+    return this.blocks.block(number);
+  }
+}
+
 /** `count` blocks from `logical` of the file on are at `physical`. */
 export interface Piece {
   readonly logical: number;
@@ -24,7 +42,8 @@ const MAX_PIECES = 4_000_000;
 /** In order; holes and what was only reserved left out. */
 export function mappedRuns(blocks: Blocks, root: Buffer, isTree: boolean): Piece[] {
   const found: Piece[] = [];
-  const source = isTree ? extents(blocks, root, MAX_DEPTH) : mapped(blocks, root);
+  const once = new Once(blocks);
+  const source = isTree ? extents(once, root, MAX_DEPTH) : mapped(once, root);
   let end = 0;
   for (const piece of source) {
     // Going back is how a damaged tree would make one block count many times.

@@ -1,4 +1,6 @@
 /** Which file system of a disk is the root of a Linux system. */
+import { isBtrfs, openBtrfs } from './btrfs.ts';
+import { isErofs, openErofs } from './erofs.ts';
 import { isExt4, openExt4 } from './ext4.ts';
 import type { FileSystem } from './file-system.ts';
 import { readGpt, readMbr, rootType } from './partitions.ts';
@@ -7,6 +9,7 @@ import { isQcow2, openQcow2 } from './qcow2.ts';
 import { SliceSource, refused } from './source.ts';
 import type { Source } from './source.ts';
 import { lookUp, readText } from './walk.ts';
+import { isXfs, openXfs } from './xfs.ts';
 import { isFault } from '../../../process/fault.ts';
 
 export interface FoundRoot {
@@ -20,6 +23,9 @@ const MAX_OS_RELEASE = 64 * 1024;
 
 const FORMATS: readonly (readonly [(source: Source) => boolean, (source: Source) => FileSystem])[] = [
   [isExt4, openExt4],
+  [isXfs, openXfs],
+  [isBtrfs, openBtrfs],
+  [isErofs, openErofs],
 ];
 
 /** Also tells a qcow2 from a raw disk. Fault bad_request with what was found instead. */

@@ -9,6 +9,8 @@ export interface Source {
   read(at: number, length: number): Buffer;
 }
 
+export const SECTOR_BYTES = 512;
+
 /** Nothing that a disk says makes us take more memory than this at once. */
 export const MOST_AT_ONCE = 64 * 2 ** 20;
 
