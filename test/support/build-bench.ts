@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildMethods } from '../../driver/compute/build.ts';
 import { interfaceMethods } from '../../driver/compute/interfaces.ts';
+import { createNetworks } from '../../driver/compute/networks.ts';
 import type { ComputeHost, Tracker } from '../../driver/compute/host.ts';
 import { saveInstance } from '../../driver/nova/instances.ts';
 import type { NovaObject } from '../../driver/nova/versioned-object.ts';
@@ -60,7 +61,18 @@ export class BuildBench {
       await before(method, uuid);
       if (method === 'spawn') this.tell(uuid);
     };
-    this.host = { ...host, tracker: this.tracker(), notifier: this.notifier(), images: this.images() };
+    const { conductor, cloud, log, options, signal } = host;
+    const networks = createNetworks({
+      conductor,
+      cloud,
+      log,
+      host: 'node-a',
+      ovsBridge: 'br-int',
+      allocateRetries: options.DEFAULT.network_allocate_retries,
+      signal,
+    });
+    const own = { tracker: this.tracker(), notifier: this.notifier(), images: this.images() };
+    this.host = { ...host, ...own, networks };
     this.methods = new Map([...buildMethods(this.host), ...interfaceMethods(this.host)]);
   }
 
