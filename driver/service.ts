@@ -50,6 +50,10 @@ const EVER_MS = 2 ** 31 - 1;
 const LAST_WORK_MS = 5000;
 const DEFAULT_UPDATE_S = 60;
 const NAMES_SERVICE = 66;
+/** What work under way waits for. */
+const AWAITED: ReadonlySet<string> = new Set(['external_instance_event']);
+
+type Served = Pick<RpcServer, 'start' | 'drain' | 'settled' | 'stop'>;
 
 /** What the service reaches its neighbours by. */
 export interface ServiceParts {
@@ -57,7 +61,7 @@ export interface ServiceParts {
   readonly guests: Guests;
   readonly cloud: Cloud;
   readonly messaging: Pick<Messaging, 'client' | 'notifier' | 'start' | 'close'> & {
-    server(topic: string, endpoints: readonly Endpoint[]): Pick<RpcServer, 'start' | 'stop'>;
+    server(topic: string, endpoints: readonly Endpoint[]): Served;
   };
 }
 
@@ -84,8 +88,10 @@ export class ComputeService {
   /** Ends what goes on by itself; later, the work that is under way. */
   private readonly tasksEnd = new AbortController();
   private readonly end = new AbortController();
+  /** Ends what undoes work that was ended. */
+  private readonly closed = new AbortController();
   private readonly background = new Set<Promise<void>>();
-  private servers: readonly Pick<RpcServer, 'start' | 'stop'>[] = [];
+  private servers: readonly Served[] = [];
   private tracker: HostTracker | null = null;
 
   constructor(config: ComputeConfig, log: Log, parts: ServiceParts) {
@@ -138,17 +144,18 @@ export class ComputeService {
   /** Takes no more requests, lets work end within graceful_shutdown_timeout, and closes everything. */
   async stop(): Promise<void> {
     const { graceful_shutdown_timeout: graceS } = this.config.options.DEFAULT;
-    const until = Date.now() + (graceS === 0 ? EVER_MS : graceS * 1000);
-    const left = (): number => Math.max(0, until - Date.now());
     this.tasksEnd.abort();
     const [compute, alternative] = this.servers;
-    // Peers reach work that is under way by the second topic: it is served until that work has ended.
-    await compute?.stop(left());
-    await Promise.race([this.lanes.settled(), sleep(left(), undefined, { ref: false })]);
-    await alternative?.stop(left());
+    // Older control planes send what work waits for by the first topic, newer ones by the second.
+    await compute?.drain(AWAITED);
+    await this.worked(graceS === 0 ? EVER_MS : graceS * 1000);
     this.events.cancelAll();
     this.end.abort();
-    const rest = Promise.all([this.lanes.settled(), this.tracker?.settled(), ...this.background]);
+    await this.worked(LAST_WORK_MS);
+    await compute?.stop(0);
+    await alternative?.stop(0);
+    this.closed.abort();
+    const rest = Promise.all([this.tracker?.settled(), ...this.background]);
     await Promise.race([rest, sleep(LAST_WORK_MS, undefined, { ref: false })]);
     const { daemon, guests, cloud, messaging } = this.parts;
     await guests.close();
@@ -156,6 +163,15 @@ export class ComputeService {
     cloud.close();
     daemon.close();
     this.log.info('stopped', { host: this.name });
+  }
+
+  /** Resolves when no work is under way, or after so long. */
+  private async worked(graceMs: number): Promise<void> {
+    const over = new AbortController();
+    const requests = Promise.all(this.servers.map((server) => server.settled(graceMs)));
+    const all = requests.then(() => this.lanes.settled());
+    await Promise.race([all, sleep(graceMs, undefined, { signal: over.signal }).catch(() => undefined)]);
+    over.abort();
   }
 
   private async makeTracker(
@@ -221,7 +237,7 @@ export class ComputeService {
         host: name,
         ovsBridge: options.neutron.ovs_bridge,
         allocateRetries: options.DEFAULT.network_allocate_retries,
-        signal,
+        signal: this.closed.signal,
       }),
       events: this.events,
       lanes: this.lanes,

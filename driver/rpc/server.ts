@@ -21,7 +21,7 @@ import {
 } from './envelope.ts';
 import { dispatchError } from './failures.ts';
 import type { Gate } from './gate.ts';
-import type { Json } from './json.ts';
+import { textOrNull, type Json } from './json.ts';
 import { answered } from './leaderless.ts';
 import { NovaError } from './nova-error.ts';
 import { quietly } from './quietly.ts';
@@ -68,10 +68,13 @@ export class RpcServer {
   private readonly queues: readonly Queue[];
   private readonly seen = new SeenIds();
   private readonly working = new Set<Promise<void>>();
-  private readonly tags = new Set<string>();
+  /** Consumers by their queue. */
+  private readonly tags = new Map<Queue, string>();
   /** Offset of the last message of the fanout stream. */
   private offset: number | null = null;
   private isStopping = false;
+  /** When draining: what is still taken. */
+  private lastMethods: ReadonlySet<string> | null = null;
 
   constructor(parts: ServerParts, address: ServerAddress, endpoints: readonly Endpoint[]) {
     this.parts = parts;
@@ -97,6 +100,22 @@ export class RpcServer {
   }
 
   /**
+   * Takes only these methods of this host from now on: those that work under
+   * way waits for. Other requests are left to the broker, for the next start.
+   */
+  async drain(methods: ReadonlySet<string>): Promise<void> {
+    this.lastMethods = methods;
+    const open = this.kept.now;
+    if (open === null) return;
+    const own = this.queues[1];
+    for (const [queue, tag] of [...this.tags]) {
+      if (queue === own) continue;
+      this.tags.delete(queue);
+      await quietly(open.channel.cancel(tag));
+    }
+  }
+
+  /**
    * Takes no more requests, waits up to `graceMs` for those under way and
    * removes the queues of this process. Resolves with the number still under way.
    */
@@ -104,7 +123,7 @@ export class RpcServer {
     this.isStopping = true;
     const open = this.kept.now;
     if (open !== null) {
-      for (const tag of this.tags) await quietly(open.channel.cancel(tag));
+      for (const tag of this.tags.values()) await quietly(open.channel.cancel(tag));
     }
     await this.settled(graceMs);
     if (open !== null) {
@@ -116,7 +135,8 @@ export class RpcServer {
     return this.working.size;
   }
 
-  private async settled(graceMs: number): Promise<void> {
+  /** Resolves when no request is worked on, or after so long. */
+  async settled(graceMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, graceMs);
@@ -146,7 +166,7 @@ export class RpcServer {
       },
       { noAck: false, arguments: { ...queue.consumerArgs, ...this.streamOffset(queue) } },
     );
-    this.tags.add(consumer.consumerTag);
+    this.tags.set(queue, consumer.consumerTag);
   }
 
   private streamOffset(queue: Queue): Record<string, unknown> {
@@ -161,6 +181,8 @@ export class RpcServer {
       this.kept.rebuild(open, 'a consumer was cancelled by the broker');
       return;
     }
+    // Not acknowledged: it goes back to the queue when the channel is closed.
+    if (this.lastMethods !== null && !this.lastMethods.has(methodOf(message.content))) return;
     try {
       open.channel.ack(message);
     } catch (err) {
@@ -253,5 +275,14 @@ export class RpcServer {
       ...facts,
       stack: error instanceof Error ? (error.stack ?? '') : '',
     });
+  }
+}
+
+/** '' for a message that names no method. */
+function methodOf(content: Buffer): string {
+  try {
+    return textOrNull(openEnvelope(content)['method']) ?? '';
+  } catch {
+    return '';
   }
 }

@@ -160,6 +160,11 @@ export class ServiceUnderTest {
               this.topics.push(`open ${topic}`);
               return Promise.resolve();
             },
+            drain: () => {
+              this.topics.push(`drain ${topic}`);
+              return Promise.resolve();
+            },
+            settled: () => Promise.resolve(),
             stop: () => {
               this.topics.push(`close ${topic}`);
               return Promise.resolve(0);
