@@ -1,12 +1,10 @@
 /** `npm run cloud`: the steps, each of which does only what is missing. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as background from '../../api/setup/background.ts';
 import { ensureNetwork, ensurePool, ensureProfile } from '../../api/setup/defaults.ts';
 import type { Progress, StepReport } from '../../api/setup/progress.ts';
-import { PROGRAM_ROOT } from '../../config/root.ts';
 import { Fault } from '../../process/fault.ts';
-import { computeLog, computePid, ensureCompute, ensureComputeUser, stopCompute } from './compute-host.ts';
+import { computeLog, computePid, ensureCompute, stopCompute } from './compute-host.ts';
 import { ensureControlImage } from './control-image.ts';
 import {
   awaitServices,
@@ -16,6 +14,7 @@ import {
   makeMaster,
   removeInstance,
 } from './control-plane.ts';
+import { ensureDaemon } from './daemon.ts';
 import { installPackages, makeBase } from './debian-tree.ts';
 import { awaitTcp, ensureFloating, ensureServer, FIRST_SERVER } from './first-server.ts';
 import { ADMIN, DEMO, eventually, OpenStack } from './openstack.ts';
@@ -28,9 +27,6 @@ import { tell, writeOpenrc } from './tell.ts';
 
 const SSH_PORT = 22;
 
-/** The built program: the daemon and the compute service outlive this one. */
-const PROGRAM = [process.execPath, join(PROGRAM_ROOT, 'dist', 'process', 'slipway.js')];
-
 export async function bringUp(
   places: CloudPlaces,
   progress: Progress,
@@ -40,7 +36,7 @@ export async function bringUp(
   const started = performance.now();
   const cloud = openCloud(places, await ensureFacts(places.home), progress, signal);
   try {
-    await startDaemon(cloud);
+    await furnishDaemon(cloud);
     if (fresh) await discardState(cloud);
     await raiseControlPlane(cloud);
     await raiseHost(cloud);
@@ -64,16 +60,9 @@ async function discardState(cloud: Cloud): Promise<void> {
   });
 }
 
-async function startDaemon(cloud: Cloud): Promise<void> {
-  const { progress, signal, rest, daemon } = cloud;
-  await progress.step('daemon', async (report) => {
-    await background.ensureLxcfs(daemon, signal);
-    // Before the daemon starts: it gives its socket to this group if there is one.
-    await ensureComputeUser();
-    const running = await background.daemonPid(rest, signal);
-    const pid = running ?? (await background.startDaemon(daemon, signal, PROGRAM));
-    report.result(`${running === null ? 'started' : 'running already'}, process ${String(pid)}`);
-  });
+async function furnishDaemon(cloud: Cloud): Promise<void> {
+  const { progress, signal, rest } = cloud;
+  await ensureDaemon(cloud);
   await progress.step('storage, network and profile', async (report) => {
     const made = [
       await ensurePool(rest, signal),

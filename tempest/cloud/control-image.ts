@@ -42,7 +42,10 @@ export async function ensureControlImage(cloud: Cloud, report: StepReport): Prom
   })) as { fingerprint: string };
   const alias = { name: ALIAS, target: made.fingerprint, description: wanted };
   if (there === null) await cloud.rest.change('POST', '/1.0/images/aliases', alias, cloud.signal);
-  else await cloud.rest.change('PUT', path, alias, cloud.signal);
+  else {
+    await cloud.rest.change('PUT', path, alias, cloud.signal);
+    await cloud.rest.change('DELETE', `/1.0/images/${there.target}`, undefined, cloud.signal);
+  }
   await rm(file, { force: true });
   report.result(`fingerprint ${made.fingerprint.slice(0, 12)}`);
   return made.fingerprint;

@@ -1,12 +1,12 @@
 /** `npm run cloud -- down`: the reverse of bringing it up. The daemon stays; `npm run down` ends it. */
 import { rm } from 'node:fs/promises';
-import * as background from '../../api/setup/background.ts';
 import type { Progress } from '../../api/setup/progress.ts';
 import { UUID_KEY } from '../../driver/lxd/client.ts';
 import { isFault } from '../../process/fault.ts';
 import { stopCompute } from './compute-host.ts';
 import { dropControlImage } from './control-image.ts';
 import { removeInstance } from './control-plane.ts';
+import { ensureDaemon } from './daemon.ts';
 import { stopOvnSide } from './ovn-side.ts';
 import {
   CONTROL,
@@ -52,17 +52,14 @@ async function stopAll(cloud: Cloud): Promise<void> {
   await progress.step('compute service', async (report) => {
     report.result((await stopCompute(cloud.home)) ? 'stopped' : 'did not run');
   });
-  if ((await background.daemonPid(cloud.rest, cloud.signal)) === null) {
-    progress.line('the daemon does not run: no containers to stop');
-  } else {
-    await progress.step('servers', async (report) => {
-      report.result(`${String(await stopServers(cloud))} stopped`);
-    });
-  }
+  // Containers may have outlived their daemon, and only a daemon knows which they are.
+  await ensureDaemon(cloud);
+  await progress.step('servers', async (report) => {
+    report.result(`${String(await stopServers(cloud))} stopped`);
+  });
   await progress.step("host's side of OVN", async (report) => {
     report.result((await stopOvnSide(cloud.home)) ? 'stopped' : 'did not run');
   });
-  if ((await background.daemonPid(cloud.rest, cloud.signal)) === null) return;
   await progress.step('control plane', async (report) => {
     report.result((await stopControl(cloud)) ? 'stopped' : 'did not run');
   });
@@ -100,10 +97,6 @@ export async function removeServers(cloud: Cloud): Promise<number> {
 
 async function purge(cloud: Cloud): Promise<void> {
   const { rest, progress, signal } = cloud;
-  if ((await background.daemonPid(rest, signal)) === null) {
-    progress.line('the daemon does not run: its part of the cloud stays; "npm run up" first');
-    return;
-  }
   await progress.step('servers, control plane, image and network', async (report) => {
     report.detail('servers');
     await removeServers(cloud);

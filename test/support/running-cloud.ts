@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { runTool } from '../../api/tools.ts';
 import { loadDaemonConfig } from '../../config/load.ts';
-import { LxdClient, UUID_KEY, type LxdInstance } from '../../driver/lxd/client.ts';
+import { type LxdClient, type LxdInstance, UUID_KEY } from '../../driver/lxd/client.ts';
 import { computePid, ensureCompute, stopCompute } from '../../tempest/cloud/compute-host.ts';
 import { awaitActive, ensureFloating } from '../../tempest/cloud/first-server.ts';
 import { ADMIN, DEMO, eventually, OpenStack, type Json } from '../../tempest/cloud/openstack.ts';
@@ -59,6 +59,13 @@ export class RunningCloud {
     if (!args.includes('json')) return stdout;
     const parsed: unknown = JSON.parse(stdout);
     return parsed;
+  }
+
+  /** Runs a program in the control plane. Throws when it fails. */
+  async inControl(command: readonly string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.lxd.exec(CALLER, CONTROL, command);
+    if (exitCode !== 0) throw new Error(`${command.join(' ')}: ${String(exitCode)} ${stderr}`);
+    return stdout;
   }
 
   /** Asks for a server and returns at once. Deleted by cleanUp(). */
