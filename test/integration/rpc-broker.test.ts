@@ -327,3 +327,30 @@ test('a server that stops lets its work end and leaves no fanout queue', { skip 
   await leaving.close();
   assert.ok(!rabbit.control('list_queues', 'name').includes('compute-alt_fanout_'));
 });
+
+test(
+  'a server that drains takes what its work waits for, and leaves the rest to the next',
+  { skip },
+  async () => {
+    const taken: string[] = [];
+    const endpoint = (who: string) =>
+      computeEndpoint({
+        event: () => Promise.resolve(taken.push(`${who} event`)),
+        build: () => Promise.resolve(taken.push(`${who} build`)),
+      });
+    const old = service.server('drained', [endpoint('old')]);
+    await old.start();
+    await old.drain(new Set(['event']));
+    const there = { topic: 'drained', server: 'node-a.example' };
+    await peer.client.cast(there, request('build'));
+    await peer.client.cast(there, request('event'));
+    await until('the event was taken', () => taken.length > 0);
+    assert.deepEqual(taken, ['old event']);
+    await old.stop(0);
+    const next = service.server('drained', [endpoint('new')]);
+    await next.start();
+    await until('the build was taken', () => taken.length > 1);
+    assert.deepEqual(taken, ['old event', 'new build']);
+    await next.stop(0);
+  },
+);
