@@ -44,6 +44,7 @@ export async function filesOfTar(archive: Uint8Array): Promise<DriveFiles> {
     if (path.includes('\0') || path.length > 1000 || parts.some((part) => ['', '.', '..'].includes(part))) {
       throw new Fault('bad_request', `"${shown(path)}" is no path of a file below the drive`);
     }
+    if (files.has(path)) throw new Fault('bad_request', `"${shown(path)}" is twice in the archive`);
     files.set(path, data ?? new Uint8Array());
   }
   if (files.size === 0) throw new Fault('bad_request', 'the archive holds no file');
@@ -83,7 +84,7 @@ export async function writeDrive(paths: Where, row: Named, files: DriveFiles): P
     await rm(draft, { recursive: true, force: true });
     const code = err instanceof Error && 'code' in err ? err.code : '';
     if (code !== 'EEXIST' && code !== 'ENOTDIR' && code !== 'EISDIR') throw err;
-    throw new Fault('bad_request', 'the archive names a file twice, or as a folder too', { cause: err });
+    throw new Fault('bad_request', 'the archive has a file where another one needs a folder', { cause: err });
   }
 }
 
