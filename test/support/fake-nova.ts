@@ -75,8 +75,12 @@ export class FakeNova implements Calls {
     switch (line) {
       case 'Service.get_minimum_version':
         return first === 'nova-conductor' ? this.conductorVersion : 0;
-      case 'Service.get_by_host_and_binary':
       case 'Service.get_by_compute_host':
+        if (!this.services.some((one) => one['host'] === first)) {
+          throw novaError('ComputeHostNotFound', { host: first });
+        }
+        return this.one('Service', this.services, (one) => one['host'] === first);
+      case 'Service.get_by_host_and_binary':
         return this.one('Service', this.services, (one) => one['host'] === first);
       case 'ComputeNodeList.get_all_by_uuids':
         return listOf(
