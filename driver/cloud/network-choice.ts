@@ -1,5 +1,6 @@
 /** Which networks and ports an instance gets: Nova's rules for what was asked for and for what was not. */
 import { type CallContext } from './call-context.ts';
+import { CloudFault } from './cloud-fault.ts';
 import { textOf, textOrNull, recordOf, recordsOf, type Json } from './json.ts';
 import { NetworkFault, networkFault } from './network-fault.ts';
 import { type Neutron } from './neutron.ts';
@@ -39,17 +40,20 @@ export function readRequests(primitive: unknown): PortWanted[] | null {
     };
   });
   if (wanted.some((one) => one.networkId === 'none')) return null;
-  // "auto" is decided as if nothing had been asked for: the project's only network.
-  return wanted.filter((one) => one.networkId !== 'auto');
+  return wanted;
 }
+
+/** Nova's word for: the project's only network, or one that Neutron makes for it. */
+const AUTO = 'auto';
 
 /** The network, and the port if the user has one, of each interface. Empty: the project has no network. */
 export async function chooseNetworks(
   neutron: Neutron,
   context: CallContext,
   who: Who,
-  requests: readonly PortWanted[],
+  all: readonly PortWanted[],
 ): Promise<Choice[]> {
+  const requests = all.filter((one) => one.networkId !== AUTO);
   const ports = await Promise.all(
     requests.map((one) =>
       one.portId === null ? Promise.resolve(null) : usablePort(neutron, context, who, one.portId),
@@ -57,7 +61,10 @@ export async function chooseNetworks(
   );
   const ids = requests.map((one, i) => textOrNull(ports[i]?.['network_id']) ?? one.networkId ?? '');
   const networks = await available(neutron, context, who.project, [...new Set(ids)]);
-  if (requests.length === 0) return onlyNetwork(networks, context);
+  if (requests.length === 0) {
+    const isNew = networks.length === 0 && all.length > 0;
+    return onlyNetwork(isNew ? await madeNetwork(neutron, context, who.project) : networks, context);
+  }
   return requests.map((wanted, i) => {
     const network = networks.find((one) => one['id'] === ids[i]);
     if (network === undefined) {
@@ -81,6 +88,18 @@ function onlyNetwork(networks: readonly Json[], context: CallContext): Choice[] 
   }
   refuseExternal(network, context);
   return [{ wanted: { networkId: null, portId: null, address: null, tag: null }, network, port: null }];
+}
+
+/** The network Neutron makes for a project that has none. */
+async function madeNetwork(neutron: Neutron, context: CallContext, project: string): Promise<Json[]> {
+  try {
+    const id = await neutron.autoNetwork(context, project);
+    return await neutron.networks(context, [['id', id]]);
+  } catch (err) {
+    const what = `make a network for project ${project}: Neutron cannot; see "openstack network auto allocated topology"`;
+    if (!(err instanceof CloudFault) || err.status >= 500) throw err;
+    throw new NetworkFault('conflict', 'UnableToAutoAllocateNetwork', what, err);
+  }
 }
 
 async function available(

@@ -17,7 +17,8 @@ export type NetworkProblem =
   | 'PortNotFound'
   | 'PortNotUsable'
   | 'SecurityGroupCannotBeApplied'
-  | 'SecurityGroupNotFound';
+  | 'SecurityGroupNotFound'
+  | 'UnableToAutoAllocateNetwork';
 
 export class NetworkFault extends Fault {
   readonly problem: NetworkProblem;

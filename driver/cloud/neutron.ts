@@ -82,6 +82,14 @@ export class Neutron {
     return this.list(context, 'networks', filter, as);
   }
 
+  /** Id of the network Neutron makes for a project that has none, made now or before. */
+  async autoNetwork(context: CallContext, project: string): Promise<string> {
+    const what = `make a network for project ${project} at Neutron`;
+    const path = `/auto-allocated-topology/${project}`;
+    const answer = await this.client.call(context, { what, method: 'GET', path, as: 'user' });
+    return textOf(answered(answer.body, 'auto_allocated_topology', what)['id']);
+  }
+
   /** Some fields of a network; an empty object when Neutron has none of them. */
   async networkFields(
     context: CallContext,

@@ -1,7 +1,7 @@
 /** build_and_run_instance: from the message to its outcome. The steps are in build-steps.ts. */
 import { describeChain } from '../../process/fault.ts';
 import { imageOf } from '../cloud/glance.ts';
-import { isTakenOver, saveInstance } from '../nova/instances.ts';
+import { isTakenOver, loadFields, saveInstance } from '../nova/instances.ts';
 import { Gate } from '../rpc/gate.ts';
 import { isNovaError } from '../rpc/nova-error.ts';
 import type { RpcHandler } from '../rpc/server.ts';
@@ -80,8 +80,8 @@ async function buildAndEnd(host: ComputeHost, build: BuildRequest, ahead: Ahead,
   }
   const { name } = imageOf(build.image);
   notify(host, context, { instance, event: 'create', phase: 'start', more: { image_name: name } });
-  noteRoles(build);
   try {
+    await noteRoles(host, build);
     const vifs = await buildGuest(host, build, ahead);
     run.outcome = 'active';
     await host.tracker.note(context, instance);
@@ -114,11 +114,11 @@ async function begin(host: ComputeHost, build: BuildRequest): Promise<boolean> {
 }
 
 /** Roles of who asked for it: images made of it later say so. Saved with the claim. */
-function noteRoles(build: BuildRequest): void {
-  const { roles } = build.context;
+async function noteRoles(host: ComputeHost, build: BuildRequest): Promise<void> {
+  const { context, instance } = build;
+  await loadFields(host.conductor, context, instance, ['system_metadata']);
+  const { roles } = context;
   const names = Array.isArray(roles) ? roles.filter((role) => typeof role === 'string') : [];
-  build.instance.set('system_metadata', {
-    ...build.instance.texts('system_metadata'),
-    boot_roles: names.join(','),
-  });
+  const metadata = instance.texts('system_metadata');
+  instance.set('system_metadata', { ...metadata, boot_roles: names.join(',') });
 }

@@ -105,6 +105,8 @@ async function releaseNetworks(host: ComputeHost, build: BuildRequest): Promise<
     });
     return;
   }
+  // Without those that are there it would stand alone in the database.
+  if (!instance.has('system_metadata')) return;
   instance.set('system_metadata', { ...instance.texts('system_metadata'), network_allocated: 'False' });
   try {
     await insist(host, build, 'save the instance', () => saveInstance(host.conductor, context, instance));

@@ -92,6 +92,7 @@ const EXCEPTIONS = {
   FixedIpInvalidOnHost: [400, 'The addresses of port %(port_id)s are not valid on this host.'],
   InvalidInput: [400, 'What was given is not valid: %(reason)s'],
   SecurityGroupCannotBeApplied: [400, 'Security groups need a network with a subnet.'],
+  UnableToAutoAllocateNetwork: [500, 'No network could be made for project %(project_id)s.'],
   SecurityGroupNotFound: [404, 'Security group %(security_group_id)s could not be found.'],
   MigrationPreCheckError: [500, 'The migration cannot be done: %(reason)s'],
   MigrationError: [500, 'The migration failed: %(reason)s'],

@@ -265,3 +265,24 @@ test('the allocation of networks is tried again as often as the option says', as
   assert.equal(bench.life.row(asked.uuid)['vm_state'], 'active');
   assert.equal(bench.neutron.portsOf(asked.uuid).length, 1);
 });
+
+test('a project without a network gets the one that Neutron makes for it', async () => {
+  bench.neutron.networks.length = 0;
+  const requested_networks = networkRequests({ network_id: 'auto' });
+  const asked = bench.record('boot-no-network', { requested_networks });
+  bench.neutron.networks.length = 0;
+  await bench.ask(asked);
+  assert.deepEqual(
+    bench.life.guests.spawned[0]?.vifs.map((vif) => vif.network.id),
+    ['auto-1'],
+  );
+});
+
+test('where Neutron makes no networks, a server that wants one is not built', async () => {
+  const requested_networks = networkRequests({ network_id: 'auto' });
+  const asked = bench.record('boot-no-network', { requested_networks });
+  bench.neutron.networks.length = 0;
+  bench.neutron.fail('GET', /auto-allocated/, 404, 'NotFound');
+  await bench.ask(asked);
+  assert.match(bench.life.faults[0] ?? '', /not rescheduling/);
+});

@@ -84,6 +84,9 @@ export class FakeNeutron {
         return { body: { floatingips: [] } };
       case 'security-groups':
         return { body: { security_groups: this.securityGroups } };
+      case 'auto-allocated-topology':
+        this.addNetwork('auto-1', { tenant_id: id });
+        return { body: { auto_allocated_topology: { id: 'auto-1' } } };
       case 'extensions':
         return { body: { extensions: [{ alias: 'dns-integration' }] } };
       default:

@@ -157,7 +157,7 @@ test('requests for networks are read; none is not an empty list', () => {
     'nova_object.data': { objects: objects.map((one) => ({ 'nova_object.data': one })) },
   });
   assert.equal(readRequests(list({ network_id: 'none' })), null);
-  assert.deepEqual(readRequests(list({ network_id: 'auto' })), []);
+  assert.equal(readRequests(list({ network_id: 'auto' }))?.length, 1);
   assert.deepEqual(readRequests(list({ network_id: 'n', address: '10.0.0.9', port_id: null, tag: 't' })), [
     { networkId: 'n', portId: null, address: '10.0.0.9', tag: 't' },
   ]);
