@@ -30,6 +30,8 @@ const RESCUE_SUFFIX = '-rescued';
 
 export class GuestLife {
   private readonly parts: LifeParts;
+  /** Uuid -> its first password being set. */
+  private readonly firstPasswords = new Map<string, Promise<void>>();
 
   constructor(parts: LifeParts) {
     this.parts = parts;
@@ -46,8 +48,13 @@ export class GuestLife {
       throw spawnError(instance.uuid, err);
     }
     if (start && request.adminPassword !== null) {
-      await this.firstPassword(caller, instance.uuid, request.adminPassword);
+      this.setFirst(caller, instance.uuid, request.adminPassword);
     }
+  }
+
+  /** Resolves when nothing goes on in the background, of one guest or of all. */
+  async settled(uuid?: string): Promise<void> {
+    await (uuid === undefined ? Promise.all(this.firstPasswords.values()) : this.firstPasswords.get(uuid));
   }
 
   async destroy(caller: Caller, uuid: string): Promise<void> {
@@ -97,7 +104,7 @@ export class GuestLife {
         throw err;
       }
     });
-    if (request.password !== null) await this.firstPassword(caller, uuid, request.password);
+    if (request.password !== null) this.setFirst(caller, uuid, request.password);
   }
 
   async unrescue(caller: Caller, uuid: string): Promise<void> {
@@ -185,13 +192,22 @@ export class GuestLife {
     return name;
   }
 
-  /** A guest without a way to set it is built all the same, as Nova does. */
+  /**
+   * While the guest boots: nobody waits for the hash to be made. A guest
+   * without a way to set it is built all the same, as Nova does.
+   */
+  private setFirst(caller: Caller, uuid: string, password: string): void {
+    const work = this.firstPassword(caller, uuid, password).finally(() => {
+      if (this.firstPasswords.get(uuid) === work) this.firstPasswords.delete(uuid);
+    });
+    this.firstPasswords.set(uuid, work);
+  }
+
   private async firstPassword(caller: Caller, uuid: string, password: string): Promise<void> {
     const { client, finder, log } = this.parts;
     try {
       await setPassword(client, caller, await finder.find(caller, uuid), password);
     } catch (err) {
-      if (caller.signal?.aborted === true) throw err;
       log.warn('the password of a new guest was not set', { instance: uuid, error: describeChain(err) });
     }
   }

@@ -33,7 +33,7 @@ export interface SpawnRequest {
 
   /** False leaves it made and off. */
   readonly start: boolean;
-  /** Set in the guest after its start; null for none. */
+  /** Set in the guest soon after its start; null for none. */
   readonly adminPassword: string | null;
 }
 

@@ -67,11 +67,16 @@ export function createGuests({ client, options, log }: GuestsParts): Guests {
     serialConsole: (caller, uuid) => consoles.open(caller, uuid),
     setPassword: async (caller, uuid, password) => {
       const found = await finder.find(caller, uuid);
+      // Or the older one would win.
+      await life.settled(uuid);
       await failingAs('InstancePasswordSetFailed', uuid, () => setPassword(client, caller, found, password));
     },
     diagnostics: (caller, uuid) => diagnostics(client, finder, caller, uuid),
     capacity: (caller) => capacity(client, caller, pool),
-    close: () => consoles.close(),
+    close: async () => {
+      await life.settled();
+      await consoles.close();
+    },
   };
 }
 

@@ -308,9 +308,10 @@ test('passwords are set, and are in no log and no list of processes', TIMEOUT, a
   const { uuid } = instance;
   const shadow = () => inside(instance, 'grep', '^root:', '/etc/shadow');
   await guests.spawn(caller, request(instance, { adminPassword: 'first-Secret-1' }));
+  await guests.setPassword(caller, uuid, 'second-Secret-2');
   const first = await shadow();
   assert.match(first, /^root:\$/);
-  await guests.setPassword(caller, uuid, 'second-Secret-2');
+  await guests.setPassword(caller, uuid, 'third-Secret-3');
   assert.notEqual(await shadow(), first);
   await assert.rejects(guests.setPassword(caller, uuid, 'two\nlines'), raises('InstancePasswordSetFailed'));
   const texts = `${await daemon.log()}${log.lines.join('\n')}`;

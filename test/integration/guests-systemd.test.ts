@@ -56,10 +56,11 @@ test('a systemd guest boots, has its name, its drive and its password', { timeou
   assert.equal(await inside('hostname'), 'web-1\n');
   assert.equal(await inside('cat', '/etc/hostname'), 'web-1\n');
   assert.equal(await inside('cat', '/config-drive/openstack/latest/meta_data.json'), '{}');
-  const before = await inside('grep', '^root:', '/etc/shadow');
-  assert.match(before, /^root:\$/);
+  const shadow = () => inside('grep', '^root:', '/etc/shadow');
+  await until('its password is set', async () => /^root:\$/.test(await shadow()));
+  const before = await shadow();
   await guests.setPassword(caller, uuid, 'another-Secret-9');
-  assert.notEqual(await inside('grep', '^root:', '/etc/shadow'), before);
+  assert.notEqual(await shadow(), before);
   assert.match((await guests.consoleLog(caller, uuid)).toString(), /systemd/);
 });
 
