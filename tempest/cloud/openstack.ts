@@ -25,7 +25,7 @@ const VERSIONS: Readonly<Record<string, string>> = {
 };
 const PLACEMENT_VERSION = 'placement 1.36';
 const ANSWER_MS = 90_000;
-const ASK_EVERY_MS = 200;
+const ASK_EVERY_MS = 100;
 
 export interface Login {
   readonly user: string;

@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { buildDebianImage } from '../../api/setup/debian-image.ts';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
 import { PROGRAM_ROOT } from '../../config/root.ts';
+import { benchCloud } from './cloud.ts';
 import { measureCrowd, measureFresh, measureThousand } from './crowd.ts';
 import { table, verdict } from './figures.ts';
 import type { Host } from './host.ts';
@@ -20,6 +21,7 @@ import type { Setting } from './setting.ts';
 import { measureImport, measureTransfers } from './transfers.ts';
 
 const HELP = `Usage: npm run bench -- [options]
+       npm run bench -- cloud      servers on the cloud of "npm run cloud", which must be up
 
   --rounds N      repeat each round N times (default 15)
   --peer lxd      measure LXD too (the package lxd must be installed)
@@ -175,4 +177,5 @@ async function main(): Promise<void> {
   if (failure !== null) throw failure instanceof Error ? failure : new Error(String(failure));
 }
 
-await main();
+if (process.argv[2] === 'cloud') await benchCloud();
+else await main();

@@ -14,7 +14,7 @@ import { CONTROL, openCloud, readFacts, type Cloud } from '../../tempest/cloud/s
 import { isFault } from '../../process/fault.ts';
 import { Progress } from '../../api/setup/progress.ts';
 
-const HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway-cloud';
+export const CLOUD_HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway-cloud';
 const CALLER = { requestId: '' };
 const GONE_MS = 120_000;
 const STATE_MS = 120_000;
@@ -42,10 +42,10 @@ export class RunningCloud {
 
   /** Throws when no cloud is up. */
   static async open(): Promise<RunningCloud> {
-    const facts = await readFacts(HOME);
-    if (facts === null) throw new Error(`there is no cloud in ${HOME}: run "npm run cloud" first`);
+    const facts = await readFacts(CLOUD_HOME);
+    if (facts === null) throw new Error(`there is no cloud in ${CLOUD_HOME}: run "npm run cloud" first`);
     const daemon = loadDaemonConfig({});
-    const places = { cache: join(HOME, 'unused'), home: HOME, daemon };
+    const places = { cache: join(CLOUD_HOME, 'unused'), home: CLOUD_HOME, daemon };
     const progress = new Progress(process.stderr);
     return new RunningCloud(openCloud(places, facts, progress, new AbortController().signal));
   }
@@ -171,10 +171,14 @@ export class RunningCloud {
       'BatchMode=yes',
     ];
     const flags = options.flatMap((option) => ['-o', option]);
-    const { stdout } = await runTool('ssh', ['-i', keyFile(HOME), ...flags, `debian@${address}`, command], {
-      maxOutputBytes: 64 * 1024 * 1024,
-      ...(stdin === undefined ? {} : { stdin }),
-    });
+    const { stdout } = await runTool(
+      'ssh',
+      ['-i', keyFile(CLOUD_HOME), ...flags, `debian@${address}`, command],
+      {
+        maxOutputBytes: 64 * 1024 * 1024,
+        ...(stdin === undefined ? {} : { stdin }),
+      },
+    );
     return stdout;
   }
 
@@ -192,11 +196,11 @@ export class RunningCloud {
 
   /** SIGKILL, as if its power had failed. */
   async killCompute(): Promise<void> {
-    const pid = await computePid(HOME);
+    const pid = await computePid(CLOUD_HOME);
     if (pid === null) throw new Error('the compute service does not run');
     process.kill(pid, 'SIGKILL');
     await eventually('the compute service is gone', 10_000, async () =>
-      (await computePid(HOME)) === null ? true : null,
+      (await computePid(CLOUD_HOME)) === null ? true : null,
     );
   }
 
@@ -205,6 +209,6 @@ export class RunningCloud {
   }
 
   async stopCompute(): Promise<void> {
-    await stopCompute(HOME);
+    await stopCompute(CLOUD_HOME);
   }
 }
