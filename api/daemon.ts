@@ -79,7 +79,7 @@ async function build(ground: Ground): Promise<Built> {
 
 /** Brings the instances to a clean state, then listens, then does what is done in the background. */
 async function goLive(config: DaemonConfig, all: Built): Promise<readonly Promise<void>[]> {
-  const toStart = await all.instances.recover(await all.database.tables.instances.all());
+  const { toStart, late } = await all.instances.recover(await all.database.tables.instances.all());
   await all.listeners.openUnix({
     path: all.paths.socket,
     group: config.api.socketGroup === '' ? null : config.api.socketGroup,
@@ -89,7 +89,9 @@ async function goLive(config: DaemonConfig, all: Built): Promise<readonly Promis
   all.http.setPhase('ready');
   const tasks = backgroundWork(all).map((task) => repeat(task, all.log, all.signal));
   const quicken = config.host.quickCgroups ? quickenCgroups(all.host.unified, all.log) : Promise.resolve();
-  return [quicken, all.instances.autostart(toStart), ...tasks].map((promise) =>
+  const starting = all.instances.autostart(toStart);
+  const startingLate = late.then((ids) => all.instances.autostart(ids));
+  return [quicken, starting, startingLate, ...tasks].map((promise) =>
     promise.catch((err: unknown) => {
       all.log.error('background work ended with an error', { error: describeChain(err) });
     }),

@@ -13,6 +13,7 @@ import type { HostFacts } from './instances/host.ts';
 import type { InstanceParts } from './instances/parts.ts';
 import { type Powers } from './instances/power.ts';
 import { autostart, recoverInstances } from './instances/recovery.ts';
+import type { Recovered } from './instances/recovery.ts';
 import { refuseWhileLent } from './instances/private-disks.ts';
 import { instanceIdmap, rootSteps } from './instances/root-plan.ts';
 import { finishRenames } from './instances/rename.ts';
@@ -53,8 +54,8 @@ export interface InstanceSide {
   readonly changes: StateChanges;
   readonly files: FileSessions;
   readonly exec: ExecParts;
-  /** Brings the instances of the rows to a clean state; the ids are to be started. */
-  recover(rows: readonly InstanceRow[]): Promise<string[]>;
+  /** Brings the instances of the rows to a clean state. */
+  recover(rows: readonly InstanceRow[]): Promise<Recovered>;
   autostart(ids: readonly string[]): Promise<void>;
   /** Stops an instance as its `boot.host_shutdown_timeout` says, by force when that is over; it starts again at the next boot. */
   stopForShutdown(id: string): Promise<void>;

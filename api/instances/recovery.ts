@@ -29,33 +29,77 @@ export interface RecoveryVerbs {
   readonly finishDelete: (row: InstanceRow) => Promise<void>;
 }
 
-/** Returns the ids of instances to start, in order. One bad instance never keeps the others back. */
+/** Ids of instances to start, in order. */
+export interface Recovered {
+  readonly toStart: readonly string[];
+  /** The same of those whose monitors let wait; they are in the state Error until then. Never rejects. */
+  readonly late: Promise<readonly string[]>;
+}
+
+/** A monitor answers within a millisecond, or it hangs: the daemon's first answer does not wait for it. */
+const SOON_MS = 500;
+
+/** One bad instance never keeps the others back. */
 export async function recoverInstances(
   parts: RuntimeParts,
   rows: readonly InstanceRow[],
   verbs: RecoveryVerbs,
-): Promise<string[]> {
+): Promise<Recovered> {
   const booted = await isNewBoot(parts);
+  const recover = async (row: InstanceRow, first: Promise<ContainerState>): Promise<boolean> => {
+    try {
+      return await recoverOne(parts, { row, first }, verbs, booted);
+    } catch (err) {
+      parts.log.error('an instance could not be brought to a clean state', {
+        instance: row.name,
+        project: row.project,
+        error: describeChain(err),
+      });
+      return false;
+    }
+  };
   const toStart: InstanceRow[] = [];
+  const late: Promise<InstanceRow | null>[] = [];
   await Promise.all(
     rows.map(async (row) => {
-      try {
-        const again = await recoverOne(parts, row, verbs, booted);
-        if (again) toStart.push(row);
-      } catch (err) {
-        parts.log.error('an instance could not be brought to a clean state', {
-          instance: row.name,
-          project: row.project,
-          error: describeChain(err),
-        });
+      const first = parts.native.monitor(parts.paths.lxc, containerName(row.project, row.name)).state();
+      if (await settlesSoon(first)) {
+        if (await recover(row, first)) toStart.push(row);
+        return;
       }
+      parts.powers.adopt(row.id, 'Error', await silentContainer(parts, row));
+      // The lane is ours before anybody can ask for it.
+      late.push(parts.lanes.run(row.id, async () => ((await recover(row, first)) ? row : null)));
     }),
   );
   await sweep(parts);
   await writeFile(join(parts.paths.state, 'boot_id'), parts.host.bootId);
+  return {
+    toStart: inOrder(parts, toStart),
+    late: Promise.all(late).then((found) => inOrder(parts, found)),
+  };
+}
+
+function inOrder(parts: RuntimeParts, rows: readonly (InstanceRow | null)[]): string[] {
   const priority = (row: InstanceRow): number =>
     Number(parts.store.expand(row).config['boot.autostart.priority'] ?? '0');
-  return toStart.sort((a, b) => priority(b) - priority(a) || (a.name < b.name ? -1 : 1)).map((row) => row.id);
+  return rows
+    .filter((row) => row !== null)
+    .sort((a, b) => priority(b) - priority(a) || (a.name < b.name ? -1 : 1))
+    .map((row) => row.id);
+}
+
+async function settlesSoon(asked: Promise<unknown>): Promise<boolean> {
+  const settled = asked.then(
+    () => true,
+    () => true,
+  );
+  const late = new AbortController();
+  try {
+    return await Promise.race([settled, sleep(SOON_MS, false, { signal: late.signal })]);
+  } finally {
+    late.abort();
+  }
 }
 
 async function isNewBoot(parts: RuntimeParts): Promise<boolean> {
@@ -66,15 +110,22 @@ async function isNewBoot(parts: RuntimeParts): Promise<boolean> {
   }
 }
 
+/** An instance whose monitor has been asked for its state. */
+interface Asked {
+  readonly row: InstanceRow;
+  readonly first: Promise<ContainerState>;
+}
+
 /** True when the instance shall be started. */
 async function recoverOne(
   parts: RuntimeParts,
-  row: InstanceRow,
+  { row, first }: Asked,
   verbs: RecoveryVerbs,
   booted: boolean,
 ): Promise<boolean> {
-  const state = await settledState(parts, row);
+  const state = await settledState(parts, row, first);
   const alive = state !== 'STOPPED';
+  if (!alive && parts.powers.state(row.id) === 'Error') parts.powers.send(row.id, 'init_gone');
   switch (row.phase) {
     case 'creating':
       if (alive) await endContainer(parts, containerName(row.project, row.name));
@@ -112,12 +163,16 @@ type Found = ContainerState | 'SILENT';
 const START_LOOKS = 5;
 
 /** A start that the daemon's death interrupted is awaited: its monitor decides how it ends. */
-async function settledState(parts: RuntimeParts, row: InstanceRow): Promise<Found> {
+async function settledState(
+  parts: RuntimeParts,
+  row: InstanceRow,
+  first: Promise<ContainerState>,
+): Promise<Found> {
   const monitor = parts.native.monitor(parts.paths.lxc, containerName(row.project, row.name));
   for (let tries = 0; ; tries += 1) {
     let state: Found;
     try {
-      state = await monitor.state();
+      state = await (tries === 0 ? first : monitor.state());
     } catch (err) {
       if (!isFault(err, 'timeout')) throw err;
       state = 'SILENT';
@@ -137,8 +192,11 @@ async function adopt(parts: RuntimeParts, row: InstanceRow, state: Found): Promi
     await parts.warnings.raise(unresponsive(row));
     return;
   }
-  const initPid = await parts.native.monitor(parts.paths.lxc, name).initPid();
-  const running = await watchMonitor(parts, row.id, name, initPid);
+  const known = parts.powers.running(row.id);
+  const running =
+    known?.isWatched === true
+      ? known // somebody asked for its state when the monitor had just come back
+      : await watchMonitor(parts, row.id, name, await parts.native.monitor(parts.paths.lxc, name).initPid());
   let frozen = await readFrozen(parts.host, running.cgroup);
   if (frozen && row.config[HELD] !== undefined) {
     await setFrozen(parts.host, running, false);

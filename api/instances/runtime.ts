@@ -160,7 +160,8 @@ export class LxcRuntime implements Runtime {
       await this.parts.warnings.raise(unresponsive(row));
       return;
     }
-    if (this.parts.powers.state(id) !== 'Error') {
+    const isStale = this.parts.powers.running(id) !== running;
+    if (isStale || this.parts.powers.state(id) !== 'Error') {
       found?.close();
       return;
     }
