@@ -34,13 +34,6 @@ export interface ExecResult {
   readonly stderr: string;
 }
 
-export interface PushedFile {
-  readonly path: string;
-  readonly content: string | Buffer;
-  /** Octal: 0o644. */
-  readonly mode: number;
-}
-
 /** Instances of Nova carry their uuid under this key; others are not ours to touch. */
 export const UUID_KEY = 'user.nova.uuid';
 
@@ -213,16 +206,6 @@ export class LxdClient {
     };
   }
 
-  /** Writes a file of root's into the guest, running or not; folders above it must be there. */
-  async pushFile(caller: Caller, name: string, file: PushedFile): Promise<void> {
-    await this.post(caller, name, 'file', file);
-  }
-
-  /** Makes a folder of root's in the guest; harmless when it is there. */
-  async pushFolder(caller: Caller, name: string, path: string, mode: number): Promise<void> {
-    await this.post(caller, name, 'directory', { path, mode, content: '' });
-  }
-
   async pullFile(caller: Caller, name: string, path: string): Promise<Buffer> {
     return bytesOf(await this.rest.stream({ ...caller, method: 'GET', path: fileUrl(name, path) }));
   }
@@ -302,23 +285,6 @@ export class LxdClient {
     const bytes = await bytesOf(await this.rest.stream({ ...caller, method: 'GET', path: url }));
     await this.rest.request({ ...caller, method: 'DELETE', path: url });
     return bytes.toString('utf8');
-  }
-
-  private async post(
-    caller: Caller,
-    name: string,
-    kind: 'file' | 'directory',
-    file: PushedFile,
-  ): Promise<void> {
-    const headers = {
-      'Content-Type': 'application/octet-stream',
-      'X-LXD-type': kind,
-      'X-LXD-mode': `0${file.mode.toString(8)}`,
-      'X-LXD-uid': '0',
-      'X-LXD-gid': '0',
-    };
-    const body = Readable.from([Buffer.from(file.content)]);
-    await this.rest.request({ ...caller, method: 'POST', path: fileUrl(name, file.path), headers, body });
   }
 }
 
