@@ -77,6 +77,7 @@ export function hostTraits(
     'COMPUTE_NODE',
     'COMPUTE_NET_ATTACH_INTERFACE',
     'COMPUTE_IMAGE_TYPE_RAW',
+    'COMPUTE_IMAGE_TYPE_QCOW2',
     'OWNER_NOVA',
     ...extra,
   ];
