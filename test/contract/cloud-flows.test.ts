@@ -93,12 +93,16 @@ test('traits of operators stay, custom ones are made, unknown ones are left out'
 });
 
 test('a provider of another host with the same name is named as the problem', async () => {
-  cloud.on('GET', /in_tree/, { body: { resource_providers: [] } }).on('POST', /resource_providers$/, {
-    status: 409,
-    body: { errors: [{ detail: 'Conflicting resource provider name: h already exists.' }] },
-  });
-  await assert.rejects(services.placement.ensureProvider(context, 'u', 'h'), (err) =>
-    isFault(err, 'already_exists'),
+  cloud
+    .on('GET', /in_tree/, { body: { resource_providers: [] } })
+    .on('GET', /name=h$/, { body: { resource_providers: [{ uuid: 'other', name: 'h', generation: 1 }] } })
+    .on('POST', /resource_providers$/, {
+      status: 409,
+      body: { errors: [{ detail: 'Conflicting resource provider name: h already exists.' }] },
+    });
+  await assert.rejects(
+    services.placement.ensureProvider(context, 'u', 'h'),
+    (err) => isFault(err, 'already_exists') && err.message.includes('other'),
   );
 });
 
