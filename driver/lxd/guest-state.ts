@@ -85,7 +85,9 @@ export class GuestState {
 
   private async start(caller: Caller, found: LxdInstance, vifs: NetworkInfo): Promise<void> {
     const { client } = this.parts;
-    if (found.status !== 'Stopped') return;
+    // Nobody can tell what it does; a start is a way out of that.
+    if (powerOf(found) === POWER.crashed) await stopByForce(client, caller, found.name);
+    else if (found.status !== 'Stopped') return;
     const definition = withNics(found, vifs);
     if (definition !== null) await client.put(caller, found.name, definition);
     await this.change(caller, found.name, 'start', 'Running');
