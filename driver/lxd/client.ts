@@ -1,5 +1,5 @@
 /** What the compute service asks of the REST daemon of this host. */
-import { Readable } from 'node:stream';
+import { type Readable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { z } from 'zod';
 import { image } from '../../api/wire/images.ts';
