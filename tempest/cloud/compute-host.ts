@@ -77,7 +77,6 @@ password = ${facts.password}
 user_domain_name = Default
 project_name = service
 project_domain_name = Default
-region_name = ${REGION}
 `;
   return `[DEFAULT]
 host = ${facts.host}
@@ -96,7 +95,9 @@ os_region_name = ${REGION}
 enabled = true
 base_url = ws://${control}:6083/
 proxyclient_address = ${hostAddress(facts)}
-${login('placement', 'placement')}${login('neutron', 'neutron')}${login('service_user', 'nova')}send_service_user_token = true
+${login('placement', 'placement')}region_name = ${REGION}
+${login('neutron', 'neutron')}region_name = ${REGION}
+${login('service_user', 'nova')}send_service_user_token = true
 `;
 }
 
