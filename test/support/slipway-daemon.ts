@@ -94,7 +94,7 @@ export class SlipwayDaemon {
     this.child = child;
     const end = Date.now() + START_DEADLINE_MS;
     while (Date.now() < end) {
-      if (child.exitCode !== null) break;
+      if (child.exitCode !== null || child.signalCode !== null) break;
       try {
         const answer = await this.request('GET', '/1.0');
         if (answer.metadata?.auth === 'trusted') return;
