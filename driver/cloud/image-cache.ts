@@ -3,7 +3,9 @@
  * an image of the REST daemon, which knows by a property where it came from.
  * Nothing is written to disk on the way.
  */
+import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { isFault } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import { type Log } from '../../process/log.ts';
 import { type CallContext } from './call-context.ts';
@@ -97,12 +99,33 @@ export class ImageCache {
   private async find(context: CallContext, image: Image): Promise<string | null> {
     const all = await this.store.images(context);
     const shared = this.shared.get(image.id);
-    const found = all.find(
-      (one) =>
-        one.fingerprint === shared ||
-        (one.properties[ID_PROPERTY] === image.id && one.properties[HASH_PROPERTY] === hashOf(image)),
-    );
-    return found?.fingerprint ?? null;
+    const found =
+      all.find(
+        (one) =>
+          one.fingerprint === shared ||
+          (one.properties[ID_PROPERTY] === image.id && one.properties[HASH_PROPERTY] === hashOf(image)),
+      ) ?? all.find((one) => image.hashValue !== null && one.properties[HASH_PROPERTY] === image.hashValue);
+    if (found === undefined) return null;
+    this.shared.set(image.id, found.fingerprint);
+    return found.fingerprint;
+  }
+
+  /** The daemon refuses what it has; an operator may have brought the same file. */
+  private async keep(
+    context: CallContext,
+    body: Readable,
+    properties: Readonly<Record<string, string>>,
+  ): Promise<string> {
+    const { through, digest } = hashing(body);
+    try {
+      return await this.store.importImage(context, through, properties);
+    } catch (err) {
+      if (!isFault(err) || !err.message.includes('already exists')) throw err;
+      const print = digest();
+      const all = await this.store.images(context);
+      if (!all.some((one) => one.fingerprint === print)) throw err;
+      return print;
+    }
   }
 
   private async fetch(context: CallContext, image: Image): Promise<string> {
@@ -111,7 +134,7 @@ export class ImageCache {
       const { head, whole } = await peek(body);
       refuseFormat(image.id, sniffImage(head));
       const properties = { [ID_PROPERTY]: image.id, [HASH_PROPERTY]: hashOf(image) };
-      const fingerprint = await this.store.importImage(context, whole, properties);
+      const fingerprint = await this.keep(context, whole, properties);
       this.shared.set(image.id, fingerprint);
       this.log.info('image fetched', { image: image.id, fingerprint, size: image.size ?? 0 });
       return fingerprint;
@@ -119,6 +142,23 @@ export class ImageCache {
       body.destroy();
     }
   }
+}
+
+/** Passes a stream on; `digest()` of what went through once it has ended. */
+function hashing(body: Readable): { readonly through: Readable; digest(): string } {
+  const hash = createHash('sha256');
+  const through = Readable.from(
+    (async function* () {
+      for await (const chunk of body) {
+        // The stream is one of bytes.
+        const bytes = chunk as Buffer;
+        hash.update(bytes);
+        yield bytes;
+      }
+    })(),
+    { objectMode: false },
+  );
+  return { through, digest: () => hash.digest('hex') };
 }
 
 function hashOf(image: Image): string {
