@@ -43,6 +43,12 @@ export async function planDevices(expanded: Expanded, nodeDir: string): Promise<
   return { mounts, nodes, rules };
 }
 
+/** What is mounted below another mount comes after it, or would be hidden. */
+export function parentsFirst(mounts: readonly MountEntry[]): MountEntry[] {
+  const key = ({ target }: MountEntry): string => posix.normalize(`/${target}/`);
+  return [...mounts].sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));
+}
+
 /** LXD's order: disks by path, then the others by type and name. */
 function orderedDevices(expanded: Expanded): [string, StringMap][] {
   const rank = (config: StringMap): string =>

@@ -21,7 +21,7 @@ import { containerName } from '../paths.ts';
 import { runTool } from '../tools.ts';
 import { balanceCpus } from './cpu-balance.ts';
 import type { DevicePlan } from './disks.ts';
-import { planDevices } from './disks.ts';
+import { parentsFirst, planDevices } from './disks.ts';
 import { planDrive, removeDrive } from './config-drive.ts';
 import { diskLimits } from './disk-limits.ts';
 import { lxcfsViews } from './lxcfs-views.ts';
@@ -143,7 +143,7 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
   const disks = await planPrivateDisks(parts, expanded, extents, deviceDir(parts, row));
   const { plan, root } = await rootSteps(parts, expanded, extents, disks.before);
   const drive = await planDrive(parts.paths, row, deviceDir(parts, row));
-  const mounts = [...devices.mounts, ...disks.mounts, ...drive.mounts];
+  const mounts = parentsFirst([...devices.mounts, ...disks.mounts, ...drive.mounts]);
   const configFile = await writeConfig(parts, expanded, {
     root,
     nics,

@@ -1,6 +1,6 @@
 /** Disks an instance has of its own, and roots of others, through a real daemon. */
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
@@ -92,6 +92,18 @@ for (const pool of ['overlay', 'dir']) {
     await client.delete(caller, name);
   });
 }
+
+test('what is mounted inside a disk is seen', TIMEOUT, async () => {
+  const shared = join(daemon.dir, 'shared');
+  await mkdir(shared, { mode: 0o755 });
+  await writeFile(join(shared, 'file'), 'from the host\n');
+  const inner = { type: 'disk', source: shared, path: '/mnt/inner' };
+  await make('pd-inner', { devices: { a: inner, b: MNT } });
+  assert.equal(await inside('pd-inner', 'cat /mnt/inner/file'), 'from the host\n');
+  assert.ok((await megabytes('pd-inner')) <= 64);
+  await stop('pd-inner');
+  await client.delete(caller, 'pd-inner');
+});
 
 test('a disk of its own cannot come to a running instance', TIMEOUT, async () => {
   await make('pd-runs', {});
