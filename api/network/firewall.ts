@@ -4,7 +4,7 @@ import { describeChain, isFault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import { TABLE, bridgeRules, removalOf } from './bridge-rules.ts';
 import type { NicFilter } from './nic-rules.ts';
-import { nicRemoval, nicRules } from './nic-rules.ts';
+import { aloneRemoval, aloneRules, nicRemoval, nicRules } from './nic-rules.ts';
 import type { RunTool } from './parts.ts';
 
 export class Firewall {
@@ -62,7 +62,23 @@ export class Firewall {
     });
   }
 
-  private async dropEmpty(family: 'inet' | 'bridge', sign: string): Promise<void> {
+  /** For a link that is there and in no bridge. Fault when the kernel cannot do it. */
+  async applyAlone(hostName: string, egressBits: number): Promise<void> {
+    await this.nft(aloneRules(hostName, egressBits));
+  }
+
+  async removeAlone(hostName: string): Promise<void> {
+    try {
+      await this.nft(aloneRemoval(hostName));
+      await this.dropEmpty('netdev', 'chain ');
+    } catch (err) {
+      if (!isFault(err)) throw err;
+      // It may have gone with its link.
+      this.log.debug('limit of a link not removed', { interface: hostName, error: err });
+    }
+  }
+
+  private async dropEmpty(family: 'inet' | 'bridge' | 'netdev', sign: string): Promise<void> {
     const { stdout } = await this.run('nft', ['list', 'table', family, TABLE]);
     if (!stdout.includes(sign)) await this.run('nft', ['delete', 'table', family, TABLE]);
   }

@@ -79,6 +79,7 @@ export class NicPlugs {
     if (makesParent(nic)) await this.parts.portBridges.hold(nic.parent, nic.hostName);
     const addresses = await this.addressesOf(nic);
     await this.writeHost(nic, addresses);
+    if (isAlone(nic)) return;
     const before = this.notes.get(nic.hostName);
     if (wantsFilter(nic.config)) {
       await this.note({ ...noteOf(nic), ...pick(before), hasFilter: true });
@@ -94,6 +95,7 @@ export class NicPlugs {
       await this.ovs.add(nic, noteOf(nic));
       return;
     }
+    if (isAlone(nic)) await this.limitAlone(nic);
     const before = this.notes.get(nic.hostName) ?? noteOf(nic);
     const routes4 = [...listOf(nic.config['ipv4.routes']), ...listOf(nic.config['ipv4.routes.external'])];
     const routes6 = [...listOf(nic.config['ipv6.routes']), ...listOf(nic.config['ipv6.routes.external'])];
@@ -134,6 +136,19 @@ export class NicPlugs {
       for (const file of files) await bridge.hosts.remove(file);
       if (files.length > 0) bridge.reload();
       await bridge.release(network.config, hwaddrs);
+    }
+  }
+
+  /** The table of bridges sees nothing of a link that is in none. */
+  private async limitAlone(nic: BridgedNic): Promise<void> {
+    const bits = rateOf(nic.config, 'limits.egress');
+    const before = this.notes.get(nic.hostName);
+    if (bits > 0) {
+      await this.note({ ...noteOf(nic), ...pick(before), hasFilter: true });
+      await this.parts.firewall.applyAlone(nic.hostName, bits);
+    } else if (before?.hasFilter === true) {
+      await this.parts.firewall.removeAlone(nic.hostName);
+      await this.note({ ...before, hasFilter: false });
     }
   }
 
@@ -186,7 +201,9 @@ export class NicPlugs {
   }
 
   private isLastFilter(hostName: string): boolean {
-    return [...this.notes.values()].every((note) => !note.hasFilter || note.hostName === hostName);
+    return [...this.notes.values()].every(
+      (note) => !note.hasFilter || note.hostName === hostName || note.routeDev === note.hostName,
+    );
   }
 
   private async takeBack(note: NicNote): Promise<void> {
@@ -194,7 +211,7 @@ export class NicPlugs {
       await this.ovs.remove(note);
       return;
     }
-    if (note.hasFilter) await this.parts.firewall.removeNic(note.hostName, this.isLastFilter(note.hostName));
+    if (note.hasFilter) await this.dropFilter(note);
     const nothing = { ...note, routes4: [], routes6: [] };
     try {
       await applyLink(this.parts, null, note, nothing);
@@ -204,6 +221,12 @@ export class NicPlugs {
       this.parts.log.debug('routes of a nic not removed', { interface: note.hostName, error: err });
     }
     await this.forgetNote(note.hostName);
+  }
+
+  private async dropFilter(note: NicNote): Promise<void> {
+    const { firewall } = this.parts;
+    if (note.routeDev === note.hostName) await firewall.removeAlone(note.hostName);
+    else await firewall.removeNic(note.hostName, this.isLastFilter(note.hostName));
   }
 
   private async forgetNote(hostName: string): Promise<void> {
@@ -287,6 +310,11 @@ function noteOf(nic: BridgedNic): NicNote {
     routes6: [],
     port: null,
   };
+}
+
+/** True for a nic of type p2p: its end on the host is in no bridge. */
+function isAlone(nic: BridgedNic): boolean {
+  return nic.parent === '';
 }
 
 /** True for a nic whose bridge is made when nobody else has. */

@@ -68,6 +68,31 @@ export function nicRemoval(hostName: string): string {
   );
 }
 
+/**
+ * The limit of what the guest sends over a link that is in no bridge, where the
+ * table above sees nothing. The link must be there.
+ */
+export function aloneRules(hostName: string, egressBits: number): string {
+  check(hostName);
+  const chain = `netdev ${TABLE} nic.${hostName}`;
+  return (
+    `add table netdev ${TABLE}\n` +
+    `add chain ${chain} { type filter hook ingress device "${hostName}" priority 0; policy accept; }\n` +
+    `flush chain ${chain}\nadd rule ${chain} ${limitRule(egressBits)}\n`
+  );
+}
+
+/** Fails when there is none: some kernels take the chain away with its link. */
+export function aloneRemoval(hostName: string): string {
+  check(hostName);
+  return `delete chain netdev ${TABLE} nic.${hostName}\n`;
+}
+
+function limitRule(bits: number): string {
+  const bytes = Math.max(1, Math.floor(bits / 8));
+  return `limit rate over ${String(bytes)} bytes/second ${BURST} drop`;
+}
+
 /** The text goes into a script: names and MACs must be what they are called. */
 function check(hostName: string): void {
   if (!isInterfaceName(hostName)) {
@@ -92,10 +117,7 @@ function element(verb: 'add' | 'delete', hostName: string): string {
 
 function filterRules(filter: NicFilter): string[] {
   const rules: string[] = [];
-  if (filter.egressBits > 0) {
-    const bytes = Math.max(1, Math.floor(filter.egressBits / 8));
-    rules.push(`limit rate over ${String(bytes)} bytes/second ${BURST} drop`);
-  }
+  if (filter.egressBits > 0) rules.push(limitRule(filter.egressBits));
   if (filter.mac) rules.push(...macRules(filter.hwaddr));
   if (filter.ipv4 !== undefined) rules.push(...ipv4Rules(filter.ipv4));
   if (filter.ipv6 !== undefined) rules.push(...ipv6Rules(filter.ipv6, filter.hwaddr));

@@ -1,6 +1,6 @@
 /** Filters, limits, isolation and routes of nics, with guests that try to break them. Needs root. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -184,6 +184,37 @@ test('limits are in the kernel while they are set', async () => {
   await networks.plugged(none);
   assert.equal(classes(), '');
   assert.equal(rules(nic.hostName), '');
+});
+
+test('what a guest sends over a link of its own is limited as well', async () => {
+  const config = { type: 'nic', nictype: 'p2p', 'limits.egress': '20Mbit' };
+  const nic = { ...nicOf('p2p', '00:16:3e:bb:00:21', {}), network: null, parent: '', config };
+  execFileSync('ip', ['link', 'add', nic.hostName, 'type', 'veth', 'peer', 'name', `${nic.hostName}x`]);
+  const chain = (): string => {
+    const args = ['list', 'chain', 'netdev', 'slipway', `nic.${nic.hostName}`];
+    const ran = spawnSync('nft', args, { encoding: 'utf8' });
+    return ran.status === 0 ? ran.stdout : '';
+  };
+  try {
+    await networks.plug(nic);
+    await networks.plugged(nic);
+    assert.match(chain(), /ingress device "?sx.*limit rate over 2500000 bytes\/second/s);
+    const faster = { ...nic, config: { ...config, 'limits.egress': '40Mbit' } };
+    await networks.plug(faster);
+    await networks.plugged(faster);
+    assert.match(chain(), /5000000/);
+    const free = { ...nic, config: { type: 'nic', nictype: 'p2p' } };
+    await networks.plug(free);
+    await networks.plugged(free);
+    assert.equal(chain(), '');
+    assert.deepEqual(notes(), []);
+    await networks.plugged(nic);
+  } finally {
+    execFileSync('ip', ['link', 'delete', nic.hostName]);
+  }
+  await networks.unplug(nic);
+  assert.equal(chain(), '');
+  assert.deepEqual(notes(), []);
 });
 
 test('isolated ports do not reach each other but reach the host', async () => {
