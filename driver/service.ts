@@ -25,6 +25,7 @@ import { periodicTasks } from './compute/leftovers.ts';
 import { computeMethods } from './compute/manager.ts';
 import { createNetworks } from './compute/networks.ts';
 import { NodeReport } from './compute/node-report.ts';
+import { readProviderExtras } from './compute/provider-config.ts';
 import { watchPower } from './compute/power-sync.ts';
 import {
   checkDaemon,
@@ -199,7 +200,15 @@ export class ComputeService {
       conductor,
       guests,
       placement,
-      report: new NodeReport({ placement, options: config.options, log }),
+      report: new NodeReport({
+        placement,
+        options: config.options,
+        extras: readProviderExtras(config.options.compute.provider_config_location, {
+          uuid: identity.uuid,
+          name,
+        }),
+        log,
+      }),
       options: config.options,
       names: { host: name, node: name, address: await hostAddress(config.options) },
       identity,

@@ -37,7 +37,7 @@ export interface Tracker {
    * compute_id where the object knows it), saves it, adds its usage.
    */
   claim(context: RpcContext, instance: NovaObject): Promise<void>;
-  /** Takes a claim back: host, node, launched_on null and saved, usage removed. */
+  /** Takes a claim back: host and node (and compute_id) null and saved, usage removed. */
   abort(context: RpcContext, instance: NovaObject): Promise<void>;
   /** Counts the instance as it is now: its states changed. */
   note(context: RpcContext, instance: NovaObject): Promise<void>;

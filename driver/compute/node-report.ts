@@ -10,10 +10,13 @@ import type { Log } from '../../process/log.ts';
 import type { CallContext } from '../cloud/call-context.ts';
 import { hostInventories, hostTraits, type HostTotals } from '../cloud/host-inventory.ts';
 import type { Placement } from '../cloud/placement.ts';
+import type { ProviderExtras } from './provider-config.ts';
 
 export interface NodeReportParts {
   readonly placement: Placement;
   readonly options: Pick<ComputeOptions, 'DEFAULT' | 'compute'>;
+  /** What operators add by files. */
+  readonly extras: ProviderExtras;
   readonly log: Log;
   readonly now?: () => number;
 }
@@ -90,13 +93,16 @@ export class NodeReport {
     totals: HostTotals,
   ): Promise<void> {
     const offered = this.isDiskShared ? { ...totals, diskGb: 0 } : totals;
-    await this.parts.placement.setInventories(context, node.uuid, (now) =>
-      hostInventories(offered, this.parts.options.DEFAULT, now),
-    );
+    const { placement, options, extras } = this.parts;
+    await placement.setInventories(context, node.uuid, (now) => ({
+      ...hostInventories(offered, options.DEFAULT, now),
+      ...extras.inventories,
+    }));
   }
 
   private async writeTraits(context: CallContext, node: ReportedNode): Promise<void> {
-    const unknown = await this.parts.placement.setTraits(context, node.uuid, hostTraits(this.isDisabled));
+    const traits = hostTraits(this.isDisabled, this.parts.extras.traits);
+    const unknown = await this.parts.placement.setTraits(context, node.uuid, traits);
     if (unknown.length > 0) this.parts.log.debug('traits that Placement does not know', { traits: unknown });
   }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { heartbeat } from '../../driver/compute/heartbeat.ts';
 import { NodeReport } from '../../driver/compute/node-report.ts';
+import type { ProviderExtras } from '../../driver/compute/provider-config.ts';
 import { HostTracker } from '../../driver/compute/tracker.ts';
 import { Conductor } from '../../driver/nova/conductor.ts';
 import { adminContext } from '../../driver/nova/context.ts';
@@ -33,6 +34,7 @@ let log: KeptLog;
 let guests: FakeGuests;
 let folder: string;
 let clock: number;
+let extras: ProviderExtras;
 
 beforeEach(async () => {
   cloud = await FakeCloud.start();
@@ -43,6 +45,7 @@ beforeEach(async () => {
   guests = new FakeGuests();
   folder = await mkdtemp(join(tmpdir(), 'slipway-tracker-'));
   clock = 0;
+  extras = { inventories: {}, traits: [] };
 });
 
 afterEach(async () => {
@@ -57,7 +60,7 @@ function makeTracker(conf = ''): HostTracker {
     conductor: new Conductor(nova),
     guests,
     placement: services.placement,
-    report: new NodeReport({ placement: services.placement, options, log, now: () => clock }),
+    report: new NodeReport({ placement: services.placement, options, log, extras, now: () => clock }),
     options,
     names: { host: 'node-a', node: 'node-a', address: '192.0.2.7' },
     identity: { uuid: NODE, file: join(folder, 'compute_id') },
@@ -292,6 +295,15 @@ test('disk that a sharing provider has is not reported a second time', async () 
   });
   await tracker.update(context, true);
   assert.deepEqual(Object.keys(placement.only.inventories).sort(), ['MEMORY_MB', 'VCPU']);
+});
+
+test('what operators add by files goes to the provider, and custom traits are made', async () => {
+  const gpu = { total: 2, reserved: 0, min_unit: 1, max_unit: 2, step_size: 1, allocation_ratio: 1 };
+  extras = { inventories: { CUSTOM_GPU: gpu }, traits: ['CUSTOM_GOLD'] };
+  cloud.on('PUT', /\/traits\/CUSTOM_GOLD$/, { status: 201 });
+  await makeTracker().update(context, true);
+  assert.deepEqual(placement.only.inventories['CUSTOM_GPU'], gpu);
+  assert.ok(placement.only.traits.includes('CUSTOM_GOLD'));
 });
 
 test('ratios of the configuration go to the node and to Placement', async () => {
