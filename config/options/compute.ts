@@ -229,6 +229,12 @@ export const COMPUTE_OPTIONS = {
       help: 'Most disks of an instance; -1: no limit.',
     }),
   },
+  workarounds: {
+    disable_group_policy_check_upcall: booleanOption({
+      fallback: false,
+      help: 'Do not look at the policies of server groups again on the host: for cells that cannot reach the API database.',
+    }),
+  },
   slipway: {
     socket: pathOption({
       fallback: '/var/lib/slipway/unix.socket',

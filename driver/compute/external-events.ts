@@ -17,9 +17,6 @@ interface Told {
   readonly status: string;
 }
 
-/** Instances that are on their way lose their ports all the time. */
-const LEAVING: ReadonlySet<string | null> = new Set(['deleting', 'migrating']);
-
 export function externalInstanceEvent(host: ComputeHost): RpcHandler {
   return async ({ context, args }) => {
     const instances = objectsOf(args['instances']);
@@ -70,9 +67,9 @@ function wake(host: ComputeHost, told: Told): void {
   const uuid = told.instance.text('uuid');
   const { name, tag, status } = told;
   if (host.events.deliver(uuid, { name, tag, status })) return;
-  const isExpected = name === 'network-vif-unplugged' && LEAVING.has(told.instance.textOrNull('task_state'));
-  if (isExpected) return;
-  host.log.info('an event came that nobody waits for', {
+  // Ports come and go with every stop and start; that is not worth a line each time.
+  const level = name.startsWith('network-vif-') ? 'debug' : 'info';
+  host.log[level]('an event came that nobody waits for', {
     instance: uuid,
     event: name,
     tag,

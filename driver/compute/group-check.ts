@@ -12,7 +12,7 @@ import type { ComputeHost } from './host.ts';
 /** One check at a time for each group. */
 const lanes = new Lanes();
 
-type Host = Pick<ComputeHost, 'conductor' | 'name' | 'tracker'>;
+type Host = Pick<ComputeHost, 'conductor' | 'name' | 'options' | 'tracker'>;
 
 /** NovaError GroupAffinityViolation when this instance may not be here. Call it after the claim: it counts. */
 export async function checkGroup(
@@ -21,6 +21,7 @@ export async function checkGroup(
   instance: NovaObject,
   hints: Json,
 ): Promise<void> {
+  if (host.options.workarounds.disable_group_policy_check_upcall) return;
   const hint: unknown = Array.isArray(hints['group']) ? hints['group'][0] : hints['group'];
   if (typeof hint !== 'string' || hint === '') return;
   const found = await groupByHint(host, context, hint);

@@ -286,3 +286,12 @@ test('where Neutron makes no networks, a server that wants one is not built', as
   await bench.ask(asked);
   assert.match(bench.life.faults[0] ?? '', /not rescheduling/);
 });
+
+test('where the cell cannot ask for groups, their policies are not looked at again', async () => {
+  await remake('[workarounds]\ndisable_group_policy_check_upcall = true\n');
+  const filter_properties = { scheduler_hints: { group: 'group-1' } };
+  const asked = bench.record('boot-no-network', { request_spec: null, filter_properties });
+  await bench.ask(asked);
+  assert.equal(bench.life.row(asked.uuid)['vm_state'], 'active');
+  assert.equal(bench.life.nova.lines.includes('InstanceGroup.get_by_hint'), false);
+});
