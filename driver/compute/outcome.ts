@@ -1,9 +1,10 @@
 /** How work on an instance ends: the states that are saved, and what a failure leaves. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeChain, Fault, isFault } from '../../process/fault.ts';
 import { isTakenOver, loadFields, recordFault, saveInstance } from '../nova/instances.ts';
 import { isNovaError, type NovaError } from '../rpc/nova-error.ts';
 import type { RpcHandler } from '../rpc/server.ts';
-import type { ComputeHost } from './host.ts';
+import type { ComputeHost, PowerState } from './host.ts';
 import { instanceMethod, LIFE_CYCLE, setError, type Work } from './method.ts';
 
 export type LifeWork = (host: ComputeHost, work: Work) => Promise<unknown>;
@@ -27,6 +28,24 @@ export function lifeHandlers(
   );
 }
 
+const BACK_TRIES = 30;
+const BACK_PAUSE_MS = 1000;
+
+/** What the guest does now. A daemon that is just being started again is waited for, half a minute. */
+export async function powerNow(host: ComputeHost, { call, instance }: Work): Promise<PowerState> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await host.guests.power(call, instance.text('uuid'));
+    } catch (err) {
+      if (!isFault(err, 'unavailable') || tries >= BACK_TRIES) throw err;
+    }
+    await sleep(BACK_PAUSE_MS, undefined, {
+      ref: false,
+      ...(call.signal === undefined ? {} : { signal: call.signal }),
+    });
+  }
+}
+
 /** The last save of a method: these states, and the power state the guest has. */
 export async function settle(
   host: ComputeHost,
@@ -34,8 +53,8 @@ export async function settle(
   vmState: string,
   expected?: readonly (string | null)[],
 ): Promise<void> {
-  const { context, call, instance } = work;
-  instance.set('power_state', await host.guests.power(call, instance.text('uuid')));
+  const { context, instance } = work;
+  instance.set('power_state', await powerNow(host, work));
   instance.set('vm_state', vmState);
   instance.set('task_state', null);
   await saveInstance(

@@ -147,13 +147,23 @@ export async function watchPower(host: ComputeHost, stopDelayMs = STOP_DELAY_MS)
     clearTimeout(held.get(name));
     held.delete(name);
   };
+  const later = (name: string, run: () => Promise<void>) => {
+    drop(name);
+    const timer = setTimeout(() => {
+      held.delete(name);
+      void quietly(host, '', run);
+    }, stopDelayMs);
+    timer.unref();
+    held.set(name, timer);
+  };
   await followEvents({
     socketPath: host.options.slipway.socket,
     log: host.log,
     signal: host.signal,
     onConnect: () => {
-      // The first time the periodic pass has just run, or runs in a moment.
-      if (!isFirst) void quietly(host, '', () => syncPowerStates(host));
+      // The first time the periodic pass has just run, or runs in a moment. A daemon that was started again may not
+      // have found all its guests yet.
+      if (!isFirst) later('', () => syncPowerStates(host));
       isFirst = false;
     },
     onEvent: ({ action, name }: LifecycleEvent) => {
@@ -164,12 +174,7 @@ export async function watchPower(host: ComputeHost, stopDelayMs = STOP_DELAY_MS)
         void quietly(host, '', () => syncByName(host, name, true));
         return;
       }
-      const timer = setTimeout(() => {
-        held.delete(name);
-        void quietly(host, '', () => syncByName(host, name, false));
-      }, stopDelayMs);
-      timer.unref();
-      held.set(name, timer);
+      later(name, () => syncByName(host, name, false));
     },
   });
   for (const name of [...held.keys()]) drop(name);

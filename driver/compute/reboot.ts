@@ -7,7 +7,7 @@ import type { NetworkInfo } from '../cloud/vif.ts';
 import { POWER, type ComputeHost } from './host.ts';
 import type { Work } from './method.ts';
 import { notifyInstance } from './notifications.ts';
-import { failed, loadWhole, noteFault, shutdownTimeout } from './outcome.ts';
+import { failed, loadWhole, noteFault, powerNow, shutdownTimeout } from './outcome.ts';
 
 interface States {
   readonly allowed: readonly string[];
@@ -60,10 +60,10 @@ async function reboot(host: ComputeHost, work: Work, isHard: boolean, vifs: Netw
 
 /** An instance that runs all the same is no failure but a fault; any other is in error, and the error goes on. */
 async function afterFailure(host: ComputeHost, work: Work, err: unknown): Promise<void> {
-  const { context, call, instance } = work;
+  const { context, instance } = work;
   // Differs: Nova would write over what somebody else has taken over.
   if (isTakenOver(err)) throw err;
-  const power = await host.guests.power(call, instance.text('uuid')).catch(() => POWER.noState);
+  const power = await powerNow(host, work).catch(() => POWER.noState);
   if (power !== POWER.running) {
     await failed(host, work, err);
     throw err;
@@ -77,8 +77,8 @@ async function afterFailure(host: ComputeHost, work: Work, err: unknown): Promis
 }
 
 async function finish(host: ComputeHost, work: Work, vmState: string): Promise<void> {
-  const { context, call, instance } = work;
-  instance.set('power_state', await host.guests.power(call, instance.text('uuid')));
+  const { context, instance } = work;
+  instance.set('power_state', await powerNow(host, work));
   instance.set('vm_state', vmState);
   instance.set('task_state', null);
   try {

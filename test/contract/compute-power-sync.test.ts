@@ -186,7 +186,7 @@ test('an event that work of this service causes is left to that work', async () 
 test('when the daemon was started again all instances are compared', async () => {
   bench.add();
   const guest = bench.guests.add(UUID);
-  await watching(60_000, async () => {
+  await watching(5, async () => {
     await events.stop();
     guest.power = POWER.shutdown;
     await events.start();

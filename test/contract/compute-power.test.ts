@@ -183,6 +183,19 @@ test('a reboot that fails and leaves the guest off puts the instance into error'
   assert.deepEqual(bench.faults, ['the container is broken']);
 });
 
+test('a reboot that a restart of the daemon cuts off is judged when the daemon is back', async () => {
+  const row = bench.add({ task_state: 'rebooting' });
+  bench.guests.add(UUID);
+  bench.guests.fail('reboot', novaError('HypervisorUnavailable', { host: '' }));
+  bench.guests.before = (method) => {
+    if (method === 'reboot') bench.guests.fail('power', new Fault('unavailable', 'no daemon'));
+  };
+  await bench.ask('reboot_instance', { instance: bench.object(row), reboot_type: 'SOFT' });
+  assert.equal(bench.row()['vm_state'], 'active');
+  assert.equal(bench.row()['task_state'], null);
+  assert.equal(bench.faults.length, 1);
+});
+
 test('a reboot of a guest that has vanished is an error that says so', async () => {
   const row = bench.add({ task_state: 'rebooting_hard' });
   bench.guests.fail('reboot', novaError('InstanceNotFound', { instance_id: UUID }));
