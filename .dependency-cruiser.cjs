@@ -62,7 +62,7 @@ module.exports = {
     never('nothing-unresolved', {}, { couldNotResolve: true }),
     never(
       'run-time-needs-run-time-packages',
-      { path: '^(process|config|native|api|driver)/', pathNot: '^config/lint/' },
+      { path: '^(process|config|native|api|driver)/', pathNot: '^config/(lint/|bundle\\.ts$)' },
       { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
     ),
   ],

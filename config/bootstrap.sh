@@ -258,7 +258,7 @@ newer() {
 	local mark=$1
 	shift
 	[ ! -e "$mark" ] && return 0
-	[ -n "$(find "$@" -name '*.ts*' -newer "$mark" -print -quit 2>/dev/null)" ]
+	[ -n "$(find "$@" \( -name '*.ts' -o -name package-lock.json \) -newer "$mark" -print -quit 2>/dev/null)" ]
 }
 
 build_typescript() {
@@ -266,8 +266,8 @@ build_typescript() {
 }
 
 typescript() {
-	if newer dist/.built {process,config,native,api,driver}/ tsconfig*.json; then
-		step "TypeScript" build_typescript
+	if newer dist/.built {process,config,native,api,driver}/ package-lock.json; then
+		step "TypeScript, bundled" build_typescript
 	else
 		say "-> TypeScript: up to date"
 	fi
