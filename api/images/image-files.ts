@@ -5,7 +5,8 @@
  *   images/<fingerprint>.rootfs    the second part of a split image
  *   images/.upload-…               being received
  *
- * Files land by rename after an fsync, so a name never stands for half a file.
+ * Files land by rename once they are whole, and are on disk before a row says
+ * that they are there; one that no row knows goes at the next start.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Hash } from 'node:crypto';
@@ -57,7 +58,7 @@ export class ImageFiles {
     }
   }
 
-  stored(row: ImageRow): StoredImage {
+  stored(row: Pick<ImageRow, 'fingerprint' | 'form'>): StoredImage {
     const path = this.path(row.fingerprint);
     return {
       fingerprint: row.fingerprint,
@@ -94,17 +95,19 @@ export class ImageFiles {
     if (received.rootfs !== null) await rm(received.rootfs.path, { force: true });
   }
 
-  /** Puts received files under their fingerprint. */
-  async land(received: Received): Promise<void> {
+  /** Puts received files under their fingerprint; gives their paths. flush() those before a row is written. */
+  async land(received: Received): Promise<string[]> {
     const path = this.path(received.fingerprint);
+    const landed: string[] = [];
     for (const [from, to] of [
       [received.rootfs, `${path}.rootfs`],
       [received.main, path],
     ] as const) {
-      if (from !== null) await rename(from.path, to);
+      if (from === null) continue;
+      await rename(from.path, to);
+      landed.push(to);
     }
-    const directory = await open(this.directory, 'r');
-    await directory.sync().finally(() => directory.close());
+    return [...landed, this.directory];
   }
 
   async remove(fingerprint: string): Promise<void> {
@@ -173,11 +176,10 @@ export class ImageFiles {
   }
 }
 
-/** The contents of a received file are on disk. */
-export async function flush(received: Received): Promise<void> {
-  for (const part of [received.main, received.rootfs]) {
-    if (part === null) continue;
-    const file = await open(part.path, 'r');
+/** The contents of these files are on disk. */
+export async function flush(paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
+    const file = await open(path, 'r');
     await file.sync().finally(() => file.close());
   }
 }

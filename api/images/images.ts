@@ -261,13 +261,23 @@ export class ImageStore implements Images {
   ): Promise<void> {
     const { rows, files, lanes } = this;
     const inspect = {
+      signal: context.signal,
       maxUnpackedBytes: this.parts.maxUnpackedBytes(),
       helperPath: this.parts.native.helperPath,
     };
-    const row = await importImage({ rows, files, lanes, inspect }, project, received, wishes, context.signal);
+    const { pools } = this.parts;
+    const importParts = {
+      rows,
+      files,
+      lanes,
+      inspect,
+      prepareAhead: (image: StoredImage) => pools.prepareAhead(image),
+      forgetImage: (fingerprint: string) => pools.forgetImage(fingerprint),
+    };
+    const row = await importImage(importParts, project, received, wishes);
     context.setMetadata({ fingerprint: row.fingerprint, size: String(row.size) });
     this.tell('image-created', row, requestor, { type: 'container' });
-    this.parts.pools.prepareAhead(files.stored(row));
+    void pools.prepareAhead(files.stored(row));
   }
 
   private async removeNow(row: ImageRow): Promise<void> {

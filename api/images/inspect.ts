@@ -32,6 +32,8 @@ export interface InspectOptions {
   readonly maxUnpackedBytes: number;
   /** Of native: runs programs confined. */
   readonly helperPath: string;
+  /** Called at most once, early: with its metadata inside, or a root file system as it seems. */
+  readonly onShape?: (shape: 'unified' | 'root') => void;
 }
 
 export interface Contents {
@@ -49,6 +51,8 @@ export interface Contents {
 }
 
 const ROOT_NAMES = new Set(['bin', 'sbin', 'etc', 'usr', 'init', 'lib']);
+/** What is at the top of an image that describes itself. */
+const UNIFIED_NAMES = new Set(['metadata.yaml', 'rootfs', 'templates']);
 const OS_RELEASE = ['usr/lib/os-release', 'etc/os-release'];
 const MAX_OS_RELEASE = 64 * 1024;
 
@@ -107,6 +111,8 @@ export async function decompressorFor(compression: Compression): Promise<readonl
 
 class Findings {
   private readonly maxBytes: number;
+  private readonly onShape: (shape: 'unified' | 'root') => void;
+  private isShapeTold = false;
   metadataText: string | null = null;
   osRelease: string | null = null;
   hasRootfs = false;
@@ -115,8 +121,16 @@ class Findings {
   entries = 0;
   bytes = 0;
 
-  constructor(maxBytes: number) {
-    this.maxBytes = maxBytes;
+  constructor({ maxUnpackedBytes, onShape }: InspectOptions) {
+    this.maxBytes = maxUnpackedBytes;
+    this.onShape = onShape ?? (() => undefined);
+  }
+
+  /** Metadata is mostly the first thing in an archive; what begins with something else has none. */
+  private shape(top: string): void {
+    if (this.isShapeTold || top === '') return;
+    this.isShapeTold = true;
+    this.onShape(UNIFIED_NAMES.has(top) ? 'unified' : 'root');
   }
 
   count(bytes: number): void {
@@ -128,6 +142,7 @@ class Findings {
   onEntry(entry: TarEntry): boolean {
     this.count(entry.size);
     const top = entry.name.split('/', 1)[0] ?? '';
+    this.shape(top);
     if (top === 'rootfs' && (entry.name !== top || entry.type === '5')) this.hasRootfs = true;
     if (entry.name === 'rootfs.img') this.hasDisk = true;
     if (ROOT_NAMES.has(top)) this.looksLikeRoot = true;
@@ -160,9 +175,10 @@ function metadataTooLarge(): Fault {
 async function inspectTar(
   file: FileHandle,
   compression: Compression,
-  { signal, maxUnpackedBytes }: InspectOptions,
+  options: InspectOptions,
 ): Promise<Contents> {
-  const findings = new Findings(maxUnpackedBytes);
+  const { signal, maxUnpackedBytes } = options;
+  const findings = new Findings(options);
   const walk = new TarWalk(findings);
   let streamed = 0;
   for await (const chunk of plainTar(file, compression)) {
@@ -206,18 +222,15 @@ async function* plainTar(file: FileHandle, compression: Compression): AsyncGener
 /** Offset of `bytes_used` in the superblock. */
 const SQUASHFS_USED_AT = 40;
 
-async function inspectSquashfs(
-  file: FileHandle,
-  path: string,
-  { signal, maxUnpackedBytes }: InspectOptions,
-): Promise<Contents> {
+async function inspectSquashfs(file: FileHandle, path: string, options: InspectOptions): Promise<Contents> {
+  const { signal } = options;
   const head = Buffer.alloc(96);
   const { bytesRead } = await file.read(head, 0, head.length, 0);
   const { size } = await file.stat();
   if (bytesRead < head.length || head.readBigUInt64LE(SQUASHFS_USED_AT) > BigInt(size)) {
     throw new Fault('bad_request', 'the squashfs is cut short: its end is missing');
   }
-  const found = new Findings(maxUnpackedBytes);
+  const found = new Findings(options);
   await measureSquashfs(path, found, signal);
   for (const line of (await listTop(path, signal)).split('\n')) {
     const name = line.replace(/^squashfs-root\/?/, '');
@@ -288,8 +301,9 @@ async function inspectDisk(
   file: FileHandle,
   path: string,
   archive: ArchiveKind,
-  { signal, maxUnpackedBytes, helperPath }: InspectOptions,
+  { signal, maxUnpackedBytes, helperPath, onShape }: InspectOptions,
 ): Promise<Contents> {
+  onShape?.('root');
   // It can write to this folder alone, which is empty and goes again.
   const folder = await mkdtemp(join(dirname(path), UPLOAD));
   const command = [...readerCommand(), 'look', String(maxUnpackedBytes), String(MAX_ENTRIES)];

@@ -129,6 +129,8 @@ export class ImageCache {
     this.running.set(image.fingerprint, job);
     // Its failure is told to those who wait; there may be none left.
     job.catch((err: unknown) => {
+      // An import that fails tells so itself.
+      if (image.accepted !== undefined) return;
       this.parts.log.warn('image not unpacked', { image: image.fingerprint, error: describeChain(err) });
     });
     return job;
@@ -142,7 +144,7 @@ export class ImageCache {
     const staged = layout.staging(image.fingerprint);
     try {
       await layout.trees.make(staged);
-      await this.parts.unpack(image, staged, this.parts.stop);
+      await this.fill(image, staged);
       faultPoint('unpack.done');
       await writeFile(this.mark(image.fingerprint, 'unsynced'), await bootId());
       faultPoint('unpack.marked');
@@ -153,6 +155,31 @@ export class ImageCache {
     } catch (err) {
       await layout.discard(staged);
       throw err;
+    }
+  }
+
+  /** Returns when the tree is whole and the image is one; gives up as soon as it turns out to be none. */
+  private async fill(image: StoredImage, staged: string): Promise<void> {
+    const { stop } = this.parts;
+    if (image.accepted === undefined) {
+      await this.parts.unpack(image, staged, stop);
+      return;
+    }
+    const ended = new AbortController();
+    const end = (reason: unknown): void => {
+      ended.abort(reason);
+    };
+    const onStop = (): void => {
+      end(stop.reason);
+    };
+    stop.addEventListener('abort', onStop, { once: true });
+    image.accepted.catch(end);
+    try {
+      stop.throwIfAborted();
+      await this.parts.unpack(image, staged, ended.signal);
+      await image.accepted;
+    } finally {
+      stop.removeEventListener('abort', onStop);
     }
   }
 

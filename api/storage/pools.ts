@@ -70,7 +70,7 @@ export interface PoolAdmin extends Pools {
   /** Fingerprints of the images that are kept unpacked in a pool. */
   unpackedImages(name: string): Promise<string[]>;
   /** Unpacks an image in the background where the next launch will want it. */
-  prepareAhead(image: StoredImage): void;
+  prepareAhead(image: StoredImage): Promise<void>;
   /** The image is gone: every pool gives up its unpacked form when it can. */
   forgetImage(fingerprint: string): Promise<void>;
   /** Start-up: forgets unpacked images that are not among these, unpacks again (in the background) what is missing. */
@@ -212,10 +212,10 @@ class PoolSet implements PoolAdmin {
     return (await this.entry(name).pool?.images()) ?? [];
   }
 
-  prepareAhead(image: StoredImage): void {
-    this.images.set(image.fingerprint, image);
+  async prepareAhead(image: StoredImage): Promise<void> {
+    if (image.accepted === undefined) this.images.set(image.fingerprint, image);
     const likely = this.entries.get(this.entries.size === 1 ? (this.names()[0] ?? '') : 'default');
-    if (likely?.pool) this.prepareIn(likely.pool, image);
+    if (likely?.pool) await this.prepareIn(likely.pool, image);
   }
 
   async forgetImage(fingerprint: string): Promise<void> {
@@ -232,7 +232,7 @@ class PoolSet implements PoolAdmin {
       }
       for (const fingerprint of (await pool?.missingImages()) ?? []) {
         const image = images.get(fingerprint);
-        if (pool !== null && image !== undefined) this.prepareIn(pool, image);
+        if (pool !== null && image !== undefined) void this.prepareIn(pool, image);
       }
     }
   }
@@ -255,8 +255,10 @@ class PoolSet implements PoolAdmin {
     for (const { row } of this.entries.values()) await takeDown(this.parts.paths, row);
   }
 
-  private prepareIn(pool: VolumePool, image: StoredImage): void {
-    pool.prepareImage(image, { sizeBytes: null, signal: this.parts.stop }).catch((err: unknown) => {
+  private async prepareIn(pool: VolumePool, image: StoredImage): Promise<void> {
+    await pool.prepareImage(image, { sizeBytes: null, signal: this.parts.stop }).catch((err: unknown) => {
+      // An import that fails tells so itself.
+      if (image.accepted !== undefined) return;
       this.parts.log.warn('image not unpacked ahead', { image: image.fingerprint, error: err });
     });
   }

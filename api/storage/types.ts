@@ -17,6 +17,11 @@ export interface StoredImage {
   readonly rootfsPath: string | null;
   /** True when the one file is the root file system itself, with no metadata.yaml. */
   readonly isBareRoot: boolean;
+  /**
+   * Present while the image is still being looked at: its unpacked tree is seen
+   * by nobody before this resolves, and goes when it rejects.
+   */
+  readonly accepted?: Promise<void>;
 }
 
 export interface VolumeSource {
