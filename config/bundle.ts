@@ -29,6 +29,9 @@ const result = await build({
   platform: 'node',
   target: 'node20',
   sourcemap: true,
+  // The text of what is loaded stays in memory: without blanks it is 6 MB less.
+  minifyWhitespace: true,
+  lineLimit: 200,
   external: ['better-sqlite3', 'pg-native', 'pg-hstore'],
   // Packages that are not modules ask for others by require().
   banner: {
