@@ -12,7 +12,7 @@ import { describeChain } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import type { Log } from '../../process/log.ts';
 import { callContext } from '../cloud/call-context.ts';
-import { adminContext, elevated } from '../nova/context.ts';
+import { adminContext, elevated, withDeleted } from '../nova/context.ts';
 import type { Conductor } from '../nova/conductor.ts';
 import { createNode, findNodeByUuid, nodesOfHost, updateNode } from '../nova/host-records.ts';
 import { instancesOfNode, saveInstance } from '../nova/instances.ts';
@@ -235,7 +235,8 @@ export class HostTracker implements Tracker {
     }
     this.record = found;
     if (found.flag('deleted')) {
-      found.set('deleted', false).set('deleted_at', null);
+      // Only a context that sees deleted rows may write one.
+      await updateNode(conductor, withDeleted(context), found, { deleted: false, deleted_at: null });
       log.info('compute node taken back', { node: names.node, uuid: identity.uuid });
     }
     const service = this.parts.serviceId();

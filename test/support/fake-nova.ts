@@ -70,7 +70,7 @@ export class FakeNova implements Calls {
     if (special !== undefined) return special(list, kwargs, request);
     if (line === 'ping') return { service: 'conductor', arg: args['arg'] };
     const { objinst } = args;
-    if (isRecord(objinst)) return this.act(line, objinst);
+    if (isRecord(objinst)) return this.act(line, objinst, request);
     const [first, second] = list;
     switch (line) {
       case 'Service.get_minimum_version':
@@ -137,7 +137,7 @@ export class FakeNova implements Calls {
   }
 
   /** create and save of records; what is not kept here is answered with its own fields. */
-  private act(line: string, object: Json): unknown {
+  private act(line: string, object: Json, request: Outgoing): unknown {
     const data = object['nova_object.data'];
     const changes = object['nova_object.changes'];
     if (!isRecord(data)) throw new Error(`${line} has no data`);
@@ -152,6 +152,9 @@ export class FakeNova implements Calls {
       return [{ ...row, obj_what_changed: [] }, null];
     }
     const row = rows.find((one) => one['uuid'] === data['uuid'] && one['id'] === data['id']);
+    if (row?.['deleted'] === true && request.context['read_deleted'] === 'no') {
+      throw novaError('ComputeHostNotFound', { host: row['id'] });
+    }
     if (row !== undefined) Object.assign(row, changed);
     return [{ obj_what_changed: [] }, null];
   }
