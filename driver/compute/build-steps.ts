@@ -17,6 +17,7 @@ import { isNovaError } from '../rpc/nova-error.ts';
 import { isVolume, nameDevices } from './block-devices.ts';
 import { buildAbort } from './build-outcome.ts';
 import { schedulerHints, wantsTags, type BuildRequest } from './build-request.ts';
+import { unlessDeleted } from './doomed.ts';
 import { checkGroup } from './group-check.ts';
 import { ensureImage, makeDrive, spawnGuest, type DriveFile } from './guest-parts.ts';
 import { POWER, type ComputeHost } from './host.ts';
@@ -138,11 +139,8 @@ interface SpawnParts {
 async function spawn(host: ComputeHost, build: BuildRequest, parts: SpawnParts): Promise<NetworkInfo> {
   const { context, instance, call, adminPassword } = build;
   await loadFields(host.conductor, context, instance, ['flavor', 'metadata', 'system_metadata', 'keypairs']);
-  const [vifs = [], fingerprint, files] = await Promise.all([
-    parts.networks[0],
-    parts.ahead.image,
-    parts.ahead.files,
-  ]);
+  const needed = Promise.all([parts.networks[0], parts.ahead.image, parts.ahead.files]);
+  const [vifs = [], fingerprint, files] = await unlessDeleted(host, instance.text('uuid'), needed);
   const guest = readInstance(instance.toPrimitive());
   const drive = makeDrive(host, instance, guest, { vifs, adminPassword, files });
   if (drive !== null && !isTrue(instance.get('config_drive'))) instance.set('config_drive', 'True');

@@ -5,6 +5,7 @@ import { loadFields, saveInstance } from '../nova/instances.ts';
 import { isNovaError } from '../rpc/nova-error.ts';
 import type { RpcHandler } from '../rpc/server.ts';
 import { deviceList } from './build-request.ts';
+import { announceDelete } from './doomed.ts';
 import type { ComputeHost } from './host.ts';
 import { LIFE_CYCLE, onInstance, setError, workOf, type Work } from './method.ts';
 import { notifyInstance } from './notifications.ts';
@@ -15,9 +16,9 @@ const RULES = { ...LIFE_CYCLE, event: 'compute_terminate_instance', locks: true 
 export function terminateInstance(host: ComputeHost): RpcHandler {
   return (request) => {
     const work = workOf(host, request);
-    // Differs: Nova does this when it is the delete's turn; a build that waits for its ports would hold it up.
-    host.events.cancel(work.instance.text('uuid'));
-    return onInstance(host, RULES, work, () => deleteInstance(host, work, deviceListOf(work)));
+    // Differs: Nova does this when it is the delete's turn; a build that waits for its image or its ports holds it up.
+    const ended = announceDelete(host, work.instance.text('uuid'));
+    return onInstance(host, RULES, work, () => deleteInstance(host, work, deviceListOf(work))).finally(ended);
   };
 }
 

@@ -74,6 +74,8 @@ function expectation(waiter: Waiter, waiters: Set<Waiter>): ExpectedEvents {
     },
     forget: () => {
       waiters.delete(waiter);
+      waiter.failure ??= cancelled(waiter);
+      waiter.wake?.();
     },
   };
 }

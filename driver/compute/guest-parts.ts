@@ -9,6 +9,7 @@ import { configDrive, needsConfigDrive, type DriveOptions, type FileTree } from 
 import type { Flavor, NovaInstance } from '../lxd/nova-instance.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
 import { isNovaError, novaError } from '../rpc/nova-error.ts';
+import { unlessDeleted } from './doomed.ts';
 import type { ComputeHost, SpawnRequest } from './host.ts';
 
 export type DriveFile = DriveOptions['files'][number];
@@ -99,7 +100,8 @@ export async function withPorts(
   );
   try {
     await plug();
-    await plugged.wait(timeoutS * 1000).catch((err: unknown) => {
+    await unlessDeleted(host, uuid, plugged.wait(timeoutS * 1000)).catch((err: unknown) => {
+      if (isNovaError(err, 'InstanceNotFound')) throw err;
       host.log.warn('ports of an instance were not wired', { instance: uuid, error: describeChain(err) });
       if (!isFatal) return;
       const message = `Virtual interfaces could not be created: ${describeChain(err)}`;

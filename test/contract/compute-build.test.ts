@@ -1,6 +1,7 @@
 /** Builds and deletes beside what was recorded: what a guest gets, what is waited for, what others do meanwhile. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { Fault } from '../../process/fault.ts';
 import { isRecord, type Json } from '../../driver/rpc/json.ts';
 import { novaError } from '../../driver/rpc/nova-error.ts';
@@ -144,7 +145,7 @@ test('a delete that comes while a build waits for its ports ends the wait', asyn
     const { before } = bench.life.guests;
     bench.life.guests.before = async (method, uuid) => {
       await before(method, uuid);
-      if (method === 'power' || method === 'spawn') setImmediate(resolve);
+      if (method === 'spawn') void setImmediate().then(resolve);
     };
   });
   const build = bench.ask(asked);
@@ -159,6 +160,20 @@ test('a delete that comes while a build waits for its ports ends the wait', asyn
   await build;
   assert.equal(bench.life.nova.instances.length, 0);
   assert.deepEqual(bench.leftovers(asked.uuid), { guest: false, ports: [], claim: false });
+});
+
+test('a delete does not wait for the image of a build', async () => {
+  bench.isImageSlow = true;
+  const asked = bench.record('boot');
+  const build = bench.ask(asked);
+  while (bench.life.row(asked.uuid)['task_state'] !== 'spawning') await setImmediate();
+  const args = { instance: structuredClone(asked.args['instance']), bdms: null };
+  await bench.ask({ method: 'terminate_instance', args, context: asked.context });
+  await build;
+  assert.equal(bench.life.nova.instances.length, 0);
+  assert.deepEqual(bench.life.guests.spawned, []);
+  assert.deepEqual(bench.leftovers(asked.uuid), { guest: false, ports: [], claim: false });
+  assert.deepEqual(bench.life.faults, []);
 });
 
 test('a port that is not plugged is no failure where it is not fatal', async () => {
@@ -177,7 +192,7 @@ test('as many builds run at a time as the option says', async () => {
     if (method !== 'spawn') return;
     running += 1;
     most = Math.max(most, running);
-    await new Promise((resolve) => setImmediate(resolve));
+    await setImmediate();
     running -= 1;
   };
   await bench.askTogether([bench.record('boot-many-1'), bench.record('boot-many-2')]);

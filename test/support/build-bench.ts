@@ -45,6 +45,8 @@ export class BuildBench {
   readonly told: { readonly type: string; readonly payload: Json; readonly priority: string }[] = [];
   /** The next images cannot be had. */
   readonly imageFailures: Error[] = [];
+  /** Images never come. */
+  isImageSlow = false;
   hasNotifications = false;
   /** Neutron tells of ports as soon as they are plugged. */
   plugs = true;
@@ -187,6 +189,7 @@ export class BuildBench {
       ensure: () => {
         const failure = this.imageFailures.shift();
         if (failure !== undefined) return Promise.reject(failure);
+        if (this.isImageSlow) return new Promise(() => undefined);
         return Promise.resolve({ fingerprint: 'f1', isFetched: false });
       },
     };
