@@ -7,8 +7,9 @@
  *     root.img     present when the volume has a size: data/ is inside it then,
  *                  and data/ itself an empty directory
  *     base         overlay: link to the unpacked image below
+ *     disk-X.img   disk X of the instance's own, which is not part of the root
  */
-import { chmod, chown, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
 import { faultPoint } from '../../process/fault-points.ts';
@@ -210,6 +211,7 @@ export abstract class TreePool extends VolumePool {
     try {
       await makeDir(staged, 0o700);
       await this.copyVolume(volume, staged, { sizeBytes, signal: this.parts.stop });
+      await keepDisks(this.volumePath(volume), staged);
       faultPoint('resize.volume-rebuilt');
       await this.layout.replace(staged, this.volumePath(volume));
       this.landed(volume, staged);
@@ -217,6 +219,13 @@ export abstract class TreePool extends VolumePool {
       await this.abandon(staged);
       throw err;
     }
+  }
+}
+
+/** A second name for each: the volume they lie in goes, they stay. */
+async function keepDisks(from: string, to: string): Promise<void> {
+  for (const name of await readdir(from)) {
+    if (name.startsWith('disk-')) await link(join(from, name), join(to, name));
   }
 }
 

@@ -73,6 +73,8 @@ for (const pool of ['overlay', 'dir']) {
     await client.rename(caller, name, `${name}-moved`);
     await client.rename(caller, `${name}-moved`, name);
     await setDevice(name, 'data', { ...MNT, size: '128MiB' });
+    // A root that gets its first size is made anew; what lies beside it stays.
+    await setDevice(name, 'root', { type: 'disk', path: '/', pool, size: '256MiB' });
     await start(name);
     assert.ok((await megabytes(name)) > 100);
     assert.equal(await inside(name, 'stat -c %u /mnt/file; cat /mnt/file'), '100\nkept\n');
