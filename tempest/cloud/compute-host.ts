@@ -84,6 +84,7 @@ my_ip = ${hostAddress(facts)}
 state_path = ${folderOf(cloud.home)}
 transport_url = rabbit://openstack:${facts.password}@${control}:5672/
 reserved_host_memory_mb = 1024
+cpu_allocation_ratio = 16
 resume_guests_state_on_host_boot = true
 [slipway]
 socket = ${join(cloud.daemon.paths.state, 'unix.socket')}

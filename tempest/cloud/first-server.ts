@@ -1,12 +1,13 @@
 /** The first server: made, given a floating address, and asked for over TCP. */
 import { connect } from 'node:net';
 import type { StepReport } from '../../api/setup/progress.ts';
-import { Fault } from '../../process/fault.ts';
+import { Fault, isFault } from '../../process/fault.ts';
 import { eventually, type Json, type OpenStack } from './openstack.ts';
 import { KEYPAIR, PUBLIC_NETWORK } from './seed.ts';
 
 export const FIRST_SERVER = 'first';
 const ACTIVE_MS = 180_000;
+const GONE_MS = 120_000;
 const TCP_MS = 120_000;
 const CONNECT_MS = 2000;
 
@@ -31,7 +32,7 @@ export async function findServer(tenant: OpenStack, name: string): Promise<Json 
 
 /** Makes the server unless it is there, and waits until it is ACTIVE. Returns its id. */
 export async function ensureServer(tenant: OpenStack, wish: ServerWish, report: StepReport): Promise<string> {
-  const there = await findServer(tenant, wish.name);
+  const there = await usable(tenant, await findServer(tenant, wish.name), report);
   const id = there === null ? await createServer(tenant, wish) : String(there['id']);
   if (there?.['status'] === 'SHUTOFF') {
     await tenant.request('compute', 'POST', `/servers/${id}/action`, { 'os-start': null });
@@ -39,6 +40,28 @@ export async function ensureServer(tenant: OpenStack, wish: ServerWish, report: 
   await awaitActive(tenant, id, report);
   report.result(there === null ? `ACTIVE, ${id}` : 'there already');
   return id;
+}
+
+/** A server of an attempt that failed is no help: it goes. */
+async function usable(tenant: OpenStack, server: Json | null, report: StepReport): Promise<Json | null> {
+  if (server?.['status'] !== 'ERROR') return server;
+  report.detail('removing the one that is in ERROR');
+  await deleteServer(tenant, String(server['id']));
+  return null;
+}
+
+/** Deletes a server and waits until Nova does not know it. Fault not_found when it never did. */
+export async function deleteServer(tenant: OpenStack, id: string): Promise<void> {
+  await tenant.request('compute', 'DELETE', `/servers/${id}`);
+  await eventually(`server ${id} is gone`, GONE_MS, async () =>
+    tenant.get('compute', `/servers/${id}`).then(
+      () => null,
+      (err: unknown) => {
+        if (isFault(err, 'not_found')) return true;
+        throw err;
+      },
+    ),
+  );
 }
 
 async function createServer(tenant: OpenStack, wish: ServerWish): Promise<string> {

@@ -33,8 +33,8 @@ before(async () => {
 after(() => cloud.cleanUp());
 
 test('cloud-init takes name, key and user data from the config drive', async () => {
-  const name = await cloud.ssh(address, 'hostname; sudo cat /etc/told; cloud-id');
-  assert.equal(name, 'test-boot\nfrom user data\nconfigdrive\n'.replace('configdrive', 'configdrive'));
+  const name = await cloud.ssh(address, 'hostname; sudo cat /etc/told; echo; cloud-id');
+  assert.equal(name, 'test-boot\nfrom user data\nconfigdrive\n');
 });
 
 test('the metadata service knows the server that asks', async () => {
@@ -130,5 +130,6 @@ test('the hypervisor is shown as it is', async () => {
     'inventories'
   ] as Readonly<Record<string, { total: number }>>;
   assert.equal(inventories['VCPU']?.total, cpus().length);
-  assert.equal(inventories['MEMORY_MB']?.total, Math.round(totalmem() / 1024 ** 2));
+  const memory = inventories['MEMORY_MB']?.total ?? 0;
+  assert.ok(Math.abs(memory - totalmem() / 1024 ** 2) <= 1, `${String(memory)} MiB`);
 });

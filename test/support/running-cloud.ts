@@ -7,7 +7,7 @@ import { runTool } from '../../api/tools.ts';
 import { loadDaemonConfig } from '../../config/load.ts';
 import { type LxdClient, type LxdInstance, UUID_KEY } from '../../driver/lxd/client.ts';
 import { computePid, ensureCompute, stopCompute } from '../../tempest/cloud/compute-host.ts';
-import { awaitActive, ensureFloating } from '../../tempest/cloud/first-server.ts';
+import { awaitActive, deleteServer, ensureFloating } from '../../tempest/cloud/first-server.ts';
 import { ADMIN, DEMO, eventually, OpenStack, type Json } from '../../tempest/cloud/openstack.ts';
 import { keyFile, KEYPAIR, PRIVATE_NETWORK } from '../../tempest/cloud/seed.ts';
 import { CONTROL, openCloud, readFacts, type Cloud } from '../../tempest/cloud/setting.ts';
@@ -16,7 +16,6 @@ import { Progress } from '../../api/setup/progress.ts';
 
 export const CLOUD_HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway-cloud';
 const CALLER = { requestId: '' };
-const GONE_MS = 120_000;
 const STATE_MS = 120_000;
 
 export interface BootOptions {
@@ -122,16 +121,7 @@ export class RunningCloud {
   /** Deletes a server and waits until Nova does not know it. */
   async remove(id: string): Promise<void> {
     try {
-      await this.demo.request('compute', 'DELETE', `/servers/${id}`);
-      await eventually(`server ${id} is gone`, GONE_MS, async () =>
-        this.server(id).then(
-          () => null,
-          (err: unknown) => {
-            if (isFault(err, 'not_found')) return true;
-            throw err;
-          },
-        ),
-      );
+      await deleteServer(this.demo, id);
     } catch (err) {
       if (!isFault(err, 'not_found')) throw err;
     }
