@@ -235,8 +235,10 @@ export class HostTracker implements Tracker {
     }
     this.record = found;
     if (found.flag('deleted')) {
-      // Only a context that sees deleted rows may write one.
-      await updateNode(conductor, withDeleted(context), found, { deleted: false, deleted_at: null });
+      // Only a context that sees deleted rows may write one. Differs: discovery of hosts is to look at it again,
+      // since the mapping of the host to its cell went with the service.
+      const revived = { deleted: false, deleted_at: null, mapped: 0 };
+      await updateNode(conductor, withDeleted(context), found, revived);
       log.info('compute node taken back', { node: names.node, uuid: identity.uuid });
     }
     const service = this.parts.serviceId();

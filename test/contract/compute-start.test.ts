@@ -241,6 +241,7 @@ test('a node that was deleted with its service comes back under its old uuid', a
   sut.placement.providers.length = 0;
   await sut.start();
   assert.equal(node?.['deleted'], false);
+  assert.equal(node['mapped'], 0);
   assert.equal(sut.nova.nodes.length, 1);
   assert.equal(sut.placement.only.uuid, node['uuid']);
 });
