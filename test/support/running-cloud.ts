@@ -17,6 +17,7 @@ import { Progress } from '../../api/setup/progress.ts';
 export const CLOUD_HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway-cloud';
 const CALLER = { requestId: '' };
 const STATE_MS = 120_000;
+const GONE_MS = 60_000;
 
 export interface BootOptions {
   readonly image?: string;
@@ -173,7 +174,7 @@ export class RunningCloud {
   }
 
   /** What is left of a server anywhere: its ports, what it holds in Placement, its container. Empty when it is gone. */
-  async traces(id: string): Promise<string[]> {
+  private async traces(id: string): Promise<string[]> {
     const ports = await this.admin.list('network', `/ports?device_id=${id}`, 'ports');
     // An object with one entry for each provider.
     const allocations = (await this.admin.get('placement', `/allocations/${id}`))['allocations'] as Json;
@@ -182,6 +183,17 @@ export class RunningCloud {
     const container = (await this.lxd.novaInstances(CALLER)).find((one) => one.config[UUID_KEY] === id);
     if (container !== undefined) found.push(`container ${container.name}`);
     return found;
+  }
+
+  /** Waits until nothing is left of a server; what Nova tidies up after its answer takes a moment. */
+  async leavesNothing(id: string): Promise<void> {
+    let left: readonly string[] = [];
+    await eventually(`server ${id} leaves nothing`, GONE_MS, async () => {
+      left = await this.traces(id);
+      return left.length === 0 ? true : null;
+    }).catch((cause: unknown) => {
+      throw new Error(`of server ${id} stays: ${left.join(', ')}`, { cause });
+    });
   }
 
   /** SIGKILL, as if its power had failed. */
