@@ -8,7 +8,7 @@ import { findProgram, isInstalled, systemPackages } from '../../../config/packag
 test('every line of the list is read, and each use has some', () => {
   const packages = systemPackages();
   const uses = new Set(packages.map((one) => one.use));
-  assert.deepEqual([...uses].sort(), ['build', 'extra', 'image', 'run', 'test']);
+  assert.deepEqual([...uses].sort(), ['build', 'cloud', 'extra', 'image', 'run', 'test']);
   const proofs = packages.map((one) => `${one.use} ${one.proof.kind}:${one.proof.what}`);
   assert.equal(new Set(proofs).size, proofs.length, 'nothing is listed twice for one use');
 });
