@@ -63,6 +63,11 @@ export async function openSides(parts: Ground & Data) {
     profileExists: (project, name) => parts.profileStore.list(project).some((row) => row.name === name),
     maxUnpackedBytes: () => parseBytes(parts.serverConfig.get('images.max_unpacked_size')),
     serverVersion: SPOKEN_VERSION,
+    proxies: () => ({
+      http: parts.serverConfig.get('core.proxy_http'),
+      https: parts.serverConfig.get('core.proxy_https'),
+      ignoreHosts: parts.serverConfig.get('core.proxy_ignore_hosts'),
+    }),
   });
   const guestSocketDir = `${parts.paths.state}/devlxd`;
   const instances = buildInstanceSide({ ...parts, powers, images, pools, networks, host, guestSocketDir });

@@ -105,6 +105,7 @@ async function stopAll(
   stopInstances: boolean,
 ): Promise<void> {
   all.http.setPhase('stopping');
+  if (stopInstances) await awaitOperations(all);
   if (stopInstances) await shutDownInstances(all.instances, all.log);
   ending.abort(new Error('the daemon is stopping'));
   all.operations.abortAll();
@@ -117,6 +118,16 @@ async function stopAll(
   for (const id of all.powers.runningIds()) all.powers.running(id)?.close();
   await Promise.all(work);
   await all.database.close();
+}
+
+/** Commands and consoles end with their instances; nobody knows how long they would go on. */
+const OF_INSTANCES = new Set(['Executing command', 'Showing console']);
+
+/** When the host goes down, what is under way gets the time of core.shutdown_timeout. */
+async function awaitOperations(all: Built): Promise<void> {
+  const minutes = Number(all.serverConfig.get('core.shutdown_timeout'));
+  const late = await all.operations.settle(minutes * 60_000, (what) => !OF_INSTANCES.has(what));
+  if (late.length > 0) all.log.warn('operations are not waited for any longer', { operations: late });
 }
 
 async function makeFolders(paths: Paths): Promise<void> {

@@ -149,6 +149,7 @@ async function callRoute(parts: HttpParts, entry: PathEntry, incoming: Incoming)
     parts.serverConfig,
   );
   checkProject(parts, route, call.project);
+  checkTarget(route, call.query.get('target') ?? '');
   const isRaw = route.acceptsRaw === true && req.headers['content-type'] === 'application/octet-stream';
   if (route.body !== undefined && route.body !== 'stream' && !isRaw) {
     call.body = await readJsonBody(req, route.body);
@@ -166,11 +167,17 @@ function chooseRoute(entry: PathEntry, method: string | undefined): { method: Me
   throw new Fault('not_implemented', 'not implemented');
 }
 
-/** Same oddity as LXD: a list of an unknown project is empty; everything else in it is not found. */
+/** Same oddity as LXD: some lists of an unknown project are empty; everything else in it is not found. */
 function checkProject(parts: HttpParts, route: Route, project: string): void {
   if (route.access !== 'project' || parts.projectExists(project)) return;
-  const isList = route.method === 'GET' && !route.path.includes('{');
-  if (!isList) throw new Fault('not_found', 'Project not found');
+  if (route.isEmptyWithoutProject !== true) throw new Fault('not_found', 'Project not found');
+}
+
+/** LXD without a cluster has one member, which it calls "none", and places nothing on it by name. */
+function checkTarget(route: Route, target: string): void {
+  if (target === '') return;
+  if (route.method === 'POST') throw new Fault('bad_request', 'Target only allowed when clustered');
+  if (target !== 'none') throw new Fault('not_found', `No cluster member called ${JSON.stringify(target)}`);
 }
 
 /** The id a client gave its request is found again in the log and on the operation. */

@@ -84,6 +84,8 @@ export interface Route {
   /** `/1.0/instances/{name}`; `{name*}` takes the rest of the path with its slashes. */
   readonly path: string;
   readonly access: Access;
+  /** A list that shows nothing of a project that is not there, where others answer 404. */
+  readonly isEmptyWithoutProject?: true;
   /** A sentence for the OpenAPI file. */
   readonly summary: string;
   /** zod schema of a JSON body, or the raw stream. Absent: a body is ignored. */

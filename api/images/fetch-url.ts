@@ -2,15 +2,18 @@
  * Reads an image from a web server, LXD's `direct` way: a HEAD request may
  * name the file and its hash; a server that knows nothing of this gives the file itself.
  */
-import type { Readable } from 'node:stream';
-import type { AxiosResponse } from 'axios';
+import { Readable } from 'node:stream';
+import type { AxiosRequestConfig, AxiosResponse } from 'axios';
 import { Fault } from '../../process/fault.ts';
 import { HOST_ARCHITECTURE } from '../architectures.ts';
+import { loginOf, portOf, proxyFor, TunnelAgent } from './web-proxy.ts';
+import type { ProxyKeys } from './web-proxy.ts';
 
 const ANSWER_MS = 30_000;
 /** A download that brings nothing for so long has failed. */
 const STALL_MS = 60_000;
 const TELL_EVERY_MS = 1000;
+const MOST_REDIRECTS = 5;
 
 export interface FetchedImage {
   readonly content: AsyncIterable<Buffer>;
@@ -22,6 +25,7 @@ export interface FetchedImage {
 export interface FetchOptions {
   /** Version in LXD's sense, sent to the server. */
   readonly serverVersion: string;
+  readonly proxies: ProxyKeys;
   readonly signal: AbortSignal;
   /** `45% (12.3MB/s)` */
   readonly onProgress: (text: string) => void;
@@ -51,7 +55,28 @@ function webUrl(text: string): URL {
   return url;
 }
 
+/** Follows redirections itself: each place has its own proxy. */
 async function ask(method: 'head' | 'get', url: URL, options: FetchOptions): Promise<AxiosResponse<unknown>> {
+  let at = url;
+  for (let hops = 0; hops <= MOST_REDIRECTS; hops += 1) {
+    const answer = await askOnce(method, at, options);
+    const next = header(answer, 'location');
+    if (!isRedirect(answer.status) || next === '') return answer;
+    if (answer.data instanceof Readable) answer.data.destroy();
+    at = webUrl(URL.canParse(next, at.href) ? new URL(next, at).href : next);
+  }
+  throw new Fault('bad_request', `download ${url.origin}${url.pathname}: it is redirected again and again`);
+}
+
+function isRedirect(status: number): boolean {
+  return [301, 302, 303, 307, 308].includes(status);
+}
+
+async function askOnce(
+  method: 'head' | 'get',
+  url: URL,
+  options: FetchOptions,
+): Promise<AxiosResponse<unknown>> {
   // Loaded when it is wanted: most daemons never download anything.
   const { default: axios, isAxiosError } = await import('axios');
   try {
@@ -60,17 +85,17 @@ async function ask(method: 'head' | 'get', url: URL, options: FetchOptions): Pro
       url: url.href,
       responseType: method === 'head' ? 'text' : 'stream',
       timeout: ANSWER_MS,
-      maxRedirects: 5,
+      maxRedirects: 0,
       maxContentLength: Infinity,
       decompress: false,
-      proxy: false,
+      ...through(url, options.proxies),
       signal: options.signal,
       headers: {
         'LXD-Server-Version': options.serverVersion,
         'LXD-Server-Architectures': HOST_ARCHITECTURE,
       },
       // A server may refuse HEAD and still have the file.
-      validateStatus: (status) => method === 'head' || (status >= 200 && status < 300),
+      validateStatus: (status) => method === 'head' || (status >= 200 && status < 300) || isRedirect(status),
     });
   } catch (err) {
     options.signal.throwIfAborted();
@@ -79,6 +104,16 @@ async function ask(method: 'head' | 'get', url: URL, options: FetchOptions): Pro
       cause: err,
     });
   }
+}
+
+/** What axios must be told of the proxy: for https it would not open a tunnel by itself. */
+function through(url: URL, keys: ProxyKeys): Pick<AxiosRequestConfig, 'proxy' | 'httpsAgent'> {
+  const proxy = proxyFor(url, keys);
+  if (proxy === null) return { proxy: false };
+  if (url.protocol === 'https:') return { proxy: false, httpsAgent: new TunnelAgent(proxy) };
+  const auth = loginOf(proxy);
+  const host = { protocol: 'http', host: proxy.hostname, port: portOf(proxy) };
+  return { proxy: auth === null ? host : { ...host, auth } };
 }
 
 function header(answer: AxiosResponse<unknown>, name: string): string {

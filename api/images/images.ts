@@ -14,6 +14,7 @@ import type { ProjectNames } from '../projects/types.ts';
 import type { PoolAdmin } from '../storage/pools.ts';
 import type { StoredImage } from '../storage/types.ts';
 import { fetchImage } from './fetch-url.ts';
+import type { ProxyKeys } from './web-proxy.ts';
 import { ImageFiles } from './image-files.ts';
 import type { Received } from './image-files.ts';
 import { openImageRows } from './image-rows.ts';
@@ -39,6 +40,8 @@ export interface ImagesParts {
   readonly maxUnpackedBytes: () => number;
   /** Version in LXD's sense, told to servers that images are downloaded from. */
   readonly serverVersion: string;
+  /** `core.proxy_*` as they are now. */
+  readonly proxies: () => ProxyKeys;
 }
 
 export interface ImageChange {
@@ -131,12 +134,13 @@ export class ImageStore implements Images {
 
   /** Downloads a file and makes an image of it, as an operation. */
   importFrom(project: string, url: string, wishes: ImageWishes, requestor: Requestor): Operation {
-    const { serverVersion } = this.parts;
+    const { serverVersion, proxies } = this.parts;
     return this.operate(project, requestor, async (context) => {
       const onProgress = (text: string): void => {
         context.setMetadata({ download_progress: text });
       };
-      const fetched = await fetchImage(url, { serverVersion, signal: context.signal, onProgress });
+      const how = { serverVersion, proxies: proxies(), signal: context.signal, onProgress };
+      const fetched = await fetchImage(url, how);
       const received = await this.files.receive(fetched.content, undefined);
       const asked = {
         ...wishes,

@@ -37,8 +37,11 @@ export interface OperationsAdmin extends Operations {
   connect(id: string, secret: string): (socket: WebSocket) => void;
   /** Adds to an operation's metadata without an event; harmless when it is gone. */
   annotate(id: string, changes: Readonly<Record<string, unknown>>): void;
-  /** Waits for running tasks and websockets; returns the descriptions of those that were not done in time. */
-  settle(deadlineMs: number): Promise<string[]>;
+  /**
+   * Waits for running tasks and websockets, or those whose description is chosen;
+   * returns the descriptions of those that were not done in time.
+   */
+  settle(deadlineMs: number, isWaitedFor?: (description: string) => boolean): Promise<string[]>;
   /** Tells all running operations to end. New ones are refused with Fault unavailable from now on. */
   abortAll(): void;
 }
@@ -110,10 +113,13 @@ class OperationTable implements OperationsAdmin {
     this.byId.get(id)?.annotate(changes);
   }
 
-  async settle(deadlineMs: number): Promise<string[]> {
+  async settle(
+    deadlineMs: number,
+    isWaitedFor: (description: string) => boolean = everyOne,
+  ): Promise<string[]> {
     const timer = new AbortController();
     const late = sleep(deadlineMs, undefined, { signal: timer.signal }).catch(() => undefined);
-    const running = this.running();
+    const running = this.running().filter(({ request }) => isWaitedFor(request.description));
     await Promise.race([Promise.all(running.map((operation) => operation.finished)), late]);
     timer.abort();
     return running
@@ -177,4 +183,8 @@ class OperationTable implements OperationsAdmin {
       this.parts.log.error('operation failed unexpectedly', { ...facts, error: describeChain(err), stack });
     }
   }
+}
+
+function everyOne(): boolean {
+  return true;
 }

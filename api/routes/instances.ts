@@ -41,6 +41,7 @@ function listRoutes({ parts, changes }: InstanceRouteParts): Route[] {
       method: 'GET',
       path: LIST,
       access: 'project',
+      isEmptyWithoutProject: true,
       summary: 'Lists instances: URLs, objects, or objects with their state.',
       answer: instanceList,
       handle: async (call) => answers.sync(await listFor(parts, call)),
@@ -185,9 +186,6 @@ async function listFor(parts: InstanceParts, call: Call): Promise<unknown> {
 
 async function create(parts: InstanceParts, call: Call): Promise<Answer> {
   if (call.body === undefined) throw new Fault('not_implemented', 'importing a backup is not done yet');
-  if ((call.query.get('target') ?? '') !== '') {
-    throw new Fault('bad_request', 'Target only allowed when clustered');
-  }
   const { requestor } = call.caller;
   const creation = await prepareCreate(parts, call.project, instancesPost.parse(call.body), requestor);
   return answers.async(

@@ -45,6 +45,11 @@ function key(kind: ServerKeyKind, fallback: string, help: string, more: Partial<
 
 const IGNORED = 'Accepted for clients that set it; has no effect on a server that is not clustered.';
 const OTHER_LOGIN = 'Accepted for clients that set it; this way of logging in is not offered.';
+const NO_SOURCES =
+  'Accepted for clients that set it; images come from files and URLs here, and such have no newer versions.';
+const NO_PUBLISHING =
+  'Accepted for clients that set it; publishing and exporting instances is not available yet.';
+const NO_BGP = 'Accepted for clients that set it; BGP is not spoken.';
 const NO_VOLUMES = 'custom storage volumes are not available yet';
 const NO_LISTENER = 'this listener is not available';
 
@@ -77,45 +82,50 @@ const CORE: Readonly<Record<string, ServerKey>> = {
       refused: 'the PROXY protocol is not available yet',
     },
   ),
-  'core.proxy_http': key('text', '', 'Proxy for images fetched over HTTP; unset: the environment.'),
-  'core.proxy_https': key('text', '', 'Proxy for images fetched over HTTPS; unset: the environment.'),
-  'core.proxy_ignore_hosts': key('text', '', 'Hosts fetched from without a proxy, parted by commas.'),
+  'core.proxy_http': key('text', '', 'Proxy for images fetched over HTTP, an http URL; unset: none.'),
+  'core.proxy_https': key('text', '', 'Proxy for images fetched over HTTPS, an http URL; unset: none.'),
+  'core.proxy_ignore_hosts': key(
+    'text',
+    '',
+    'Hosts fetched from without a proxy, with those below them, parted by commas; *: all.',
+  ),
   'core.remote_token_expiry': key(
     'span',
     '',
     'How long a token that adds a certificate is good; unset: for ever.',
   ),
-  'core.shutdown_timeout': key('integer', '5', 'Minutes to wait for running operations when stopping.', {
-    min: 0,
-  }),
+  'core.shutdown_timeout': key(
+    'integer',
+    '5',
+    'Minutes to wait for running operations, but commands, when the host is shut down.',
+    {
+      min: 0,
+    },
+  ),
   'core.debug_address': key('address', '', 'Address of the profiler.', { port: 8444, refused: NO_LISTENER }),
   'core.dns_address': key('address', '', 'Address of the DNS server of zones.', {
     port: 53,
     refused: NO_LISTENER,
   }),
   'core.bgp_address': key('address', '', 'Address of the BGP server.', { port: 179, refused: NO_LISTENER }),
-  'core.bgp_asn': key('integer', '0', 'Number of our autonomous system for BGP.', {
+  'core.bgp_asn': key('integer', '0', NO_BGP, {
     min: 0,
     max: 4_294_967_294,
   }),
-  'core.bgp_routerid': key('ipv4', '', 'Router identifier for BGP.'),
+  'core.bgp_routerid': key('ipv4', '', NO_BGP),
 };
 
 const IMAGES: Readonly<Record<string, ServerKey>> = {
-  'images.auto_update_cached': key('bool', 'true', 'Keep images that were fetched for a launch up to date.'),
-  'images.auto_update_interval': key('integer', '6', 'Hours between looks for newer images; 0: never.', {
+  'images.auto_update_cached': key('bool', 'true', NO_SOURCES),
+  'images.auto_update_interval': key('integer', '6', NO_SOURCES, {
     min: 0,
   }),
-  'images.compression_algorithm': key('compression', 'gzip', 'Compressor of published images.'),
-  'images.default_architecture': key(
-    'text',
-    '',
-    'Architecture chosen when a source has several; unset: ours.',
-  ),
-  'images.remote_cache_expiry': key('integer', '10', 'Days an unused image from elsewhere is kept.', {
+  'images.compression_algorithm': key('compression', 'gzip', NO_PUBLISHING),
+  'images.default_architecture': key('text', '', NO_SOURCES),
+  'images.remote_cache_expiry': key('integer', '10', NO_SOURCES, {
     min: 0,
   }),
-  'backups.compression_algorithm': key('compression', 'gzip', 'Compressor of exported instances.'),
+  'backups.compression_algorithm': key('compression', 'gzip', NO_PUBLISHING),
   'storage.backups_volume': key('text', '', 'Pool and volume that holds backups.', { refused: NO_VOLUMES }),
   'storage.images_volume': key('text', '', 'Pool and volume that holds images.', { refused: NO_VOLUMES }),
 };
@@ -176,7 +186,7 @@ const OURS: Readonly<Record<string, ServerKey>> = {
   'images.max_unpacked_size': key(
     'bytes',
     '64GiB',
-    'Largest total size of the files in an image; a larger one is refused while it is being unpacked.',
+    'Largest total size of the files in an image; a larger one is refused when it is imported.',
   ),
 };
 

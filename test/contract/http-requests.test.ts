@@ -32,7 +32,8 @@ function fakeRoutes(): Route[] {
     ...more,
   });
   return [
-    route('GET', '/1.0/instances'),
+    route('GET', '/1.0/instances', { isEmptyWithoutProject: true }),
+    route('GET', '/1.0/networks'),
     route('GET', '/1.0/instances/{name}', { handle: async () => answers.sync({ a: 1 }, { tag: 'this' }) }),
     route('PUT', '/1.0/instances/{name}', {
       body: z.object({ limits: z.object({ cpu: z.string() }).optional(), count: z.number().nullish() }),
@@ -196,8 +197,16 @@ test('instances are reached under their old name, with URLs of that name', async
   assert.deepEqual((await get('/1.0/virtual-machines')).json()['metadata'], []);
 });
 
-test('a list of an unknown project is empty for the route to answer', async () => {
+test('a list of an unknown project is not found, or for the route to answer when it says so', async () => {
   assert.equal((await get('/1.0/instances?project=nope')).status, 200);
+  assert.equal((await get('/1.0/networks?project=nope')).status, 404);
+});
+
+test('a member of a cluster is named by nobody: this server alone is "none"', async () => {
+  assert.equal((await get('/1.0/networks?target=none')).status, 200);
+  assert.equal((await get('/1.0/networks?target=other')).status, 404);
+  const post = { method: 'POST', path: '/1.0/instances?target=none' };
+  assert.equal((await send(server, post)).status, 400);
 });
 
 test('a created object is answered with its place', async () => {

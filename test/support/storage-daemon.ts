@@ -102,6 +102,7 @@ export class StorageDaemon {
       native: this.native,
       maxUnpackedBytes: () => this.maxUnpackedBytes,
       serverVersion: '5.0.2',
+      proxies: () => ({ http: '', https: '', ignoreHosts: '' }),
     });
     return this;
   }

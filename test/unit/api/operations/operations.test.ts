@@ -192,6 +192,7 @@ test('a stop tells running work, refuses new work and names what does not end', 
   await polite.finished;
   assert.equal(polite.render()['err'], 'the server is shutting down');
   assert.deepEqual(await operations.settle(10), ['stuck']);
+  assert.deepEqual(await operations.settle(60_000, (description) => description !== 'stuck'), []);
   assert.throws(
     () => operations.create(TASK),
     (err) => isFault(err, 'unavailable'),
