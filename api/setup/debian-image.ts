@@ -88,12 +88,14 @@ export function imageAliases(os: OsRelease): string[] {
  * mmdebstrap's last words.
  */
 export async function buildDebianImage(dir: string, options: DebianImageOptions = {}): Promise<string> {
-  const suite = options.suite ?? (await readAptMirror()).os.codename;
+  const { os, sources } = await readAptMirror();
+  const suite = options.suite ?? os.codename;
+  const lines = await reachable(sourcesFor(sources, os.codename, suite), suite, options.signal);
   await mkdir(dir, { recursive: true });
   const work = await mkdtemp(join(dir, 'build-'));
   try {
     const root = join(work, 'rootfs');
-    await makeDebianTree(root, {
+    await makeTree(root, lines, {
       ...options,
       suite,
       include: [...WANTED, ...(options.packages ?? [])],
@@ -174,9 +176,13 @@ export interface TreeOptions extends Omit<DebianImageOptions, 'packages'> {
  * tool_failed with mmdebstrap's last words.
  */
 export async function makeDebianTree(root: string, options: TreeOptions): Promise<void> {
-  const { suite, include, hooks = [] } = options;
   const { os, sources } = await readAptMirror();
-  const lines = await reachable(sourcesFor(sources, os.codename, suite), suite, options.signal);
+  const { suite, signal } = options;
+  await makeTree(root, await reachable(sourcesFor(sources, os.codename, suite), suite, signal), options);
+}
+
+async function makeTree(root: string, lines: readonly AptSource[], options: TreeOptions): Promise<void> {
+  const { suite, include, hooks = [] } = options;
   const args = [
     'mmdebstrap',
     '--mode=root',
