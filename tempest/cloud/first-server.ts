@@ -18,7 +18,7 @@ export interface ServerWish {
   readonly network: string;
 }
 
-export interface ReachableServer {
+interface ReachableServer {
   readonly id: string;
   /** Floating address. */
   readonly address: string;
