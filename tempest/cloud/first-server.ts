@@ -18,12 +18,6 @@ export interface ServerWish {
   readonly network: string;
 }
 
-interface ReachableServer {
-  readonly id: string;
-  /** Floating address. */
-  readonly address: string;
-}
-
 /** The tenant's server of this name; null when there is none. */
 export async function findServer(tenant: OpenStack, name: string): Promise<Json | null> {
   const servers = await tenant.list('compute', `/servers/detail?name=^${name}$`, 'servers');
