@@ -1,5 +1,5 @@
 /** `GET …/state`: what a container uses, read in one batch for many. */
-import type { NetInterface } from '../../native/types.ts';
+import type { Native, NetInterface } from '../../native/types.ts';
 import type { CgroupUsage } from '../metrics/cgroup.ts';
 import { usageQuery } from '../metrics/cgroup.ts';
 import { rootVolume } from './root-plan.ts';
@@ -13,11 +13,12 @@ export async function readStates(parts: RuntimeParts, ids: readonly string[]): P
     const running = parts.powers.running(id);
     return running === null ? [] : [{ id, running, query: usageQuery(parts.host, running.cgroup) }];
   });
-  const [texts, interfaces, hostNames] = await Promise.all([
+  const [texts, interfaces] = await Promise.all([
     parts.native.readFiles(live.flatMap((l) => l.query.paths)),
     parts.native.interfaces(live.map((l) => l.running.initPid)),
-    live.length === 0 ? Promise.resolve(new Map<number, string>()) : hostInterfaceNames(parts),
   ]);
+  const peers = interfaces.flatMap((nics) => (nics ?? []).map((nic) => nic.peerIndex));
+  const hostNames = await hostInterfaceNames(parts.native, peers);
   const byId = new Map<string, { usage: CgroupUsage; nics: readonly NetInterface[] | null }>();
   let at = 0;
   for (const [index, { id, query }] of live.entries()) {
@@ -35,9 +36,26 @@ export async function readStates(parts: RuntimeParts, ids: readonly string[]): P
   );
 }
 
-async function hostInterfaceNames(parts: RuntimeParts): Promise<Map<number, string>> {
-  const [own] = await parts.native.interfaces([0]);
-  return new Map((own ?? []).map((i) => [i.index, i.name]));
+/** Numbers of the host's links and their names, as they were last listed; '' for one that is not the host's. */
+const listed = new WeakMap<Native, ReadonlyMap<number, string>>();
+
+/**
+ * The host has several links for each container: they are listed only when a
+ * new one is asked for. The kernel gives no number a second time, and nobody
+ * renames the ends that liblxc and we have named.
+ */
+async function hostInterfaceNames(
+  native: Native,
+  wanted: readonly number[],
+): Promise<ReadonlyMap<number, string>> {
+  const peers = wanted.filter((index) => index > 0);
+  const known = listed.get(native) ?? new Map<number, string>();
+  if (peers.every((index) => known.has(index))) return known;
+  const [own] = await native.interfaces([0]);
+  const fresh = new Map(peers.map((index) => [index, '']));
+  for (const { index, name } of own ?? []) fresh.set(index, name);
+  listed.set(native, fresh);
+  return fresh;
 }
 
 async function render(
