@@ -198,25 +198,28 @@ export async function plugDevice(
     case 'nic':
       return hotPlugNic.plug(parts, running, expanded, name, config);
     case 'disk':
-      if (config['path'] !== '/') await plugDisk(parts, running, expanded, name, config);
+      if (config['path'] !== '/') await plugDisk({ parts, running, expanded, name, config });
       faultPoint('update.disk-plugged');
       return {};
     case 'unix-char':
     case 'unix-block':
-      await plugUnix(parts, running, expanded, name, config);
+      await plugUnix({ parts, running, expanded, name, config });
       return {};
     default:
       return {};
   }
 }
 
-async function plugDisk(
-  parts: RuntimeParts,
-  running: Running,
-  expanded: Expanded,
-  name: string,
-  config: StringMap,
-): Promise<void> {
+/** One device on its way into a running container. */
+interface Plug {
+  readonly parts: RuntimeParts;
+  readonly running: Running;
+  readonly expanded: Expanded;
+  readonly name: string;
+  readonly config: StringMap;
+}
+
+async function plugDisk({ parts, running, expanded, name, config }: Plug): Promise<void> {
   const mount = await planDisk(name, config);
   if (mount === null) return;
   if (mount.fstype !== 'none') {
@@ -236,13 +239,7 @@ async function plugDisk(
   ]);
 }
 
-async function plugUnix(
-  parts: RuntimeParts,
-  running: Running,
-  expanded: Expanded,
-  name: string,
-  config: StringMap,
-): Promise<void> {
+async function plugUnix({ parts, running, expanded, name, config }: Plug): Promise<void> {
   const dir = deviceDir(parts, expanded.row);
   const plan = await planUnix(name, config, dir);
   if (plan === null) return;
