@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer, request as requestTls } from 'node:https';
-import { connect, type AddressInfo } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
 import { makeServerCertificate } from '../../api/http/server-certificate.ts';
 import { fetchImage } from '../../api/images/fetch-url.ts';
@@ -35,11 +35,12 @@ before(async () => {
     else if (req.url?.endsWith('/round') === true) res.writeHead(302, { location: '/round' }).end();
     else res.end('an image');
   });
-  proxy.on('connect', (req, socket) => {
+  proxy.on('connect', (req, socket: Socket) => {
     asked.push(`CONNECT ${req.url ?? ''}`);
     logins.push(req.headers['proxy-authorization']);
     if (req.url?.startsWith('closed.') === true) {
-      socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
+      // Read to its end, or it would stay open for as long as this process.
+      socket.resume().end('HTTP/1.1 403 Forbidden\r\n\r\n');
       return;
     }
     const there = connect(portOf(tls), '127.0.0.1');
@@ -47,8 +48,9 @@ before(async () => {
       socket.write('HTTP/1.1 200 OK\r\n\r\n');
       socket.pipe(there).pipe(socket);
     });
-    socket.on('error', () => there.destroy());
-    there.on('error', () => socket.destroy());
+    // One end closed is both closed, or the test would wait for the other for ever.
+    socket.on('error', () => there.destroy()).on('close', () => there.destroy());
+    there.on('error', () => socket.destroy()).on('close', () => socket.destroySoon());
   });
   for (const server of [proxy, tls]) {
     server.listen(0, '127.0.0.1');
