@@ -2,9 +2,9 @@
  * A whole `slipway serve` in a scratch folder, as its own process: for tests
  * that talk to it as users do. It can be killed and started again.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, closeSync } from 'node:fs';
+import { openSync, closeSync, existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
@@ -176,8 +176,12 @@ export class SlipwayDaemon {
     return ended.metadata;
   }
 
-  /** Pool, bridge and default profile, as `slipway up` makes them. The bridge's name is chosen by the caller. */
+  /**
+   * Pool, bridge and default profile, as `slipway up` makes them. The bridge's
+   * name is the caller's own: one that is there was left by a run that was killed.
+   */
   async furnish(bridge: string): Promise<void> {
+    if (existsSync(`/sys/class/net/${bridge}/bridge`)) execFileSync('ip', ['link', 'delete', bridge]);
     await this.done('POST', '/1.0/storage-pools', { name: 'default', driver: 'overlay' });
     await this.done('POST', '/1.0/networks', { name: bridge, type: 'bridge' });
     await this.done('PUT', '/1.0/profiles/default', {
