@@ -1,5 +1,6 @@
 /** What a guest is made of, and its start with the wait for its ports: for builds, and whoever makes guests anew. */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeChain, Fault } from '../../process/fault.ts';
 import type { CallContext } from '../cloud/call-context.ts';
 import type { Image } from '../cloud/glance.ts';
@@ -68,7 +69,7 @@ function wantsDrive(host: Pick<ComputeHost, 'options'>, record: NovaObject): boo
 /** Makes and starts a guest whose ports are wired; what is half made after a failure is the caller's to destroy. */
 export async function spawnGuest(host: ComputeHost, call: CallContext, request: SpawnRequest): Promise<void> {
   const { uuid } = request.instance;
-  await withPorts(host, uuid, request.start ? request.vifs : [], async () => {
+  await withPorts(host, call, { uuid, vifs: request.start ? request.vifs : [] }, async () => {
     try {
       await host.guests.spawn(call, request);
     } catch (err) {
@@ -85,10 +86,10 @@ export async function spawnGuest(host: ComputeHost, call: CallContext, request: 
  * they are wired. NovaError VirtualInterfaceCreateException when that does not
  * come in time and vif_plugging_is_fatal.
  */
-export async function withPorts(
-  host: Pick<ComputeHost, 'events' | 'options' | 'log'>,
-  uuid: string,
-  vifs: NetworkInfo,
+async function withPorts(
+  host: Waiting,
+  call: CallContext,
+  { uuid, vifs }: { readonly uuid: string; readonly vifs: NetworkInfo },
   plug: () => Promise<void>,
 ): Promise<void> {
   const { vif_plugging_timeout: timeoutS, vif_plugging_is_fatal: isFatal } = host.options.DEFAULT;
@@ -98,8 +99,13 @@ export async function withPorts(
     uuid,
     waits.map((vif) => ({ name: 'network-vif-plugged', tag: vif.id })),
   );
+  const waited = new AbortController();
   try {
     await plug();
+    if (waits.length > 0) {
+      const everyMs = Math.min(ASK_EVERY_MS, (timeoutS * 1000) / 4);
+      void askNeutron(host, call, { uuid, vifs: waits, everyMs, signal: waited.signal });
+    }
     await unlessDeleted(host, uuid, plugged.wait(timeoutS * 1000)).catch((err: unknown) => {
       if (isNovaError(err, 'InstanceNotFound')) throw err;
       host.log.warn('ports of an instance were not wired', { instance: uuid, error: describeChain(err) });
@@ -108,6 +114,48 @@ export async function withPorts(
       throw novaError('VirtualInterfaceCreateException', {}, { message, cause: err });
     });
   } finally {
+    waited.abort();
     plugged.forget();
+  }
+}
+
+type Waiting = Pick<ComputeHost, 'events' | 'options' | 'log' | 'cloud'>;
+
+const ASK_EVERY_MS = 15_000;
+
+interface Asking {
+  readonly uuid: string;
+  readonly vifs: NetworkInfo;
+  readonly everyMs: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Differs: nova-compute waits for the event alone. It is lost when the broker
+ * dies at the wrong moment, and a guest that works would be thrown away minutes
+ * later: that a port is wired is also known to Neutron.
+ */
+async function askNeutron(host: Waiting, call: CallContext, asking: Asking): Promise<void> {
+  const { uuid, vifs, everyMs, signal } = asking;
+  const query = [
+    ['device_id', uuid],
+    ['fields', 'id'],
+    ['fields', 'status'],
+  ] as const;
+  const areWired = async (): Promise<void> => {
+    const ports = await host.cloud.neutron.ports(call, query);
+    const wired = vifs.filter(({ id }) =>
+      ports.some((port) => port['id'] === id && port['status'] === 'ACTIVE'),
+    );
+    for (const { id } of signal.aborted ? [] : wired) {
+      const event = { name: 'network-vif-plugged', tag: id, status: 'completed' };
+      if (!host.events.deliver(uuid, event)) continue;
+      host.log.info('a port is wired, though no event said so', { instance: uuid, port: id });
+    }
+  };
+  while (await sleep(everyMs, true, { signal, ref: false }).catch(() => false)) {
+    await areWired().catch((err: unknown) => {
+      host.log.debug('Neutron was asked for ports in vain', { instance: uuid, error: describeChain(err) });
+    });
   }
 }

@@ -184,6 +184,19 @@ test('a port that is not plugged is no failure where it is not fatal', async () 
   assert.equal(bench.life.row(asked.uuid)['vm_state'], 'active');
 });
 
+test('a port that Neutron calls wired is wired, though its event was lost', async () => {
+  await remake('vif_plugging_timeout = 2\n');
+  bench.plugs = false;
+  bench.life.guests.before = (method) => {
+    if (method === 'spawn') bench.neutron.status = 'ACTIVE';
+    return Promise.resolve();
+  };
+  const asked = bench.record('boot');
+  await bench.ask(asked);
+  assert.equal(bench.life.row(asked.uuid)['vm_state'], 'active');
+  assert.deepEqual(bench.life.faults, []);
+});
+
 test('as many builds run at a time as the option says', async () => {
   await remake('max_concurrent_builds = 1\n');
   let running = 0;
