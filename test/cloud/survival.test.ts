@@ -1,7 +1,7 @@
 /** Processes die in the middle of work: every server ends ACTIVE or in ERROR with a reason, and can be deleted. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { eventually, type Json } from '../../tempest/cloud/openstack.ts';
+import { eventually } from '../../tempest/cloud/openstack.ts';
 import { RunningCloud } from '../support/running-cloud.ts';
 
 let cloud: RunningCloud;
@@ -16,20 +16,6 @@ after(async () => {
   await cloud.cleanUp();
 });
 
-/** ACTIVE and at rest, or in ERROR with a fault. */
-async function settled(id: string): Promise<string> {
-  return eventually(`server ${id} comes to rest`, SETTLED_MS, async () => {
-    const server = await cloud.server(id);
-    if (server['status'] === 'ERROR') {
-      // Nova adds it to servers in ERROR.
-      const fault = server['fault'] as Json | undefined;
-      assert.notEqual(String(fault?.['message'] ?? ''), '', 'a fault says why');
-      return 'ERROR';
-    }
-    return server['status'] === 'ACTIVE' && server['OS-EXT-STS:task_state'] === null ? 'ACTIVE' : null;
-  });
-}
-
 test('the compute service is killed while it builds', async () => {
   for (const moment of ['scheduling', 'networking', 'spawning']) {
     const id = await cloud.request(`test-killed-${moment}`, { image: 'debian-13', flavor: 'small' });
@@ -40,7 +26,7 @@ test('the compute service is killed while it builds', async () => {
     });
     await cloud.killCompute();
     await cloud.startCompute();
-    const end = await settled(id);
+    const end = await cloud.settled(id);
     if (end === 'ACTIVE') assert.equal((await cloud.container(id))?.status, 'Running');
     await cloud.remove(id);
     await cloud.leavesNothing(id);

@@ -4,9 +4,11 @@
  */
 import { join } from 'node:path';
 import { runTool } from '../../api/tools.ts';
+import { daemonPid, isAlive } from '../../api/setup/background.ts';
 import { loadDaemonConfig } from '../../config/load.ts';
 import { type LxdClient, type LxdInstance, UUID_KEY } from '../../driver/lxd/client.ts';
 import { computePid, ensureCompute, stopCompute } from '../../tempest/cloud/compute-host.ts';
+import { ensureDaemon } from '../../tempest/cloud/daemon.ts';
 import { awaitActive, deleteServer, ensureFloating } from '../../tempest/cloud/first-server.ts';
 import { ADMIN, DEMO, eventually, OpenStack, type Json } from '../../tempest/cloud/openstack.ts';
 import { keyFile, KEYPAIR, PRIVATE_NETWORK } from '../../tempest/cloud/seed.ts';
@@ -18,6 +20,8 @@ export const CLOUD_HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway
 const CALLER = { requestId: '' };
 const STATE_MS = 120_000;
 const GONE_MS = 60_000;
+const SETTLED_MS = 240_000;
+const QUIET = { detail: () => undefined, result: () => undefined };
 
 export interface BootOptions {
   readonly image?: string;
@@ -207,10 +211,46 @@ export class RunningCloud {
   }
 
   async startCompute(): Promise<void> {
-    await ensureCompute(this.cloud, { detail: () => undefined, result: () => undefined });
+    await ensureCompute(this.cloud, QUIET);
   }
 
   async stopCompute(): Promise<void> {
     await stopCompute(CLOUD_HOME);
+  }
+
+  /** The REST daemon: its containers run on. */
+  async killDaemon(): Promise<void> {
+    const pid = await daemonPid(this.cloud.rest);
+    if (pid === null) throw new Error('the daemon does not run');
+    process.kill(pid, 'SIGKILL');
+    await eventually('the daemon is gone', 10_000, () => Promise.resolve(isAlive(pid) ? null : true));
+  }
+
+  async startDaemon(): Promise<void> {
+    await ensureDaemon(this.cloud);
+  }
+
+  /** SIGKILL for all processes of a unit of the control plane, which then comes back. */
+  async killInControl(unit: string): Promise<void> {
+    await this.inControl(['systemctl', 'kill', '--signal=SIGKILL', unit]);
+    await this.inControl(['systemctl', 'restart', unit]);
+  }
+
+  /** Waits until a server is at rest: ACTIVE, or in ERROR with a fault that says why. */
+  async settled(id: string): Promise<'ACTIVE' | 'ERROR'> {
+    return eventually(`server ${id} comes to rest`, SETTLED_MS, async () => {
+      const server = await this.server(id).catch((err: unknown) => {
+        // Whoever answers has just come back.
+        if (isFault(err, 'unavailable')) return null;
+        throw err;
+      });
+      if (server?.['status'] === 'ERROR') {
+        // Nova adds it to servers in ERROR.
+        const fault = server['fault'] as Json | undefined;
+        if ((fault?.['message'] ?? '') === '') throw new Error(`server ${id} is in ERROR without a reason`);
+        return 'ERROR';
+      }
+      return server?.['status'] === 'ACTIVE' && server['OS-EXT-STS:task_state'] === null ? 'ACTIVE' : null;
+    });
   }
 }
