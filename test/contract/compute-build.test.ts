@@ -188,7 +188,7 @@ test('a port that Neutron calls wired is wired, though its event was lost', asyn
   await remake('vif_plugging_timeout = 2\n');
   bench.plugs = false;
   bench.life.guests.before = (method) => {
-    if (method === 'spawn') bench.neutron.status = 'ACTIVE';
+    if (method === 'spawn') bench.neutron.wire();
     return Promise.resolve();
   };
   const asked = bench.record('boot');

@@ -94,6 +94,11 @@ export class FakeNeutron {
     }
   }
 
+  /** All ports become ACTIVE, without an event that says so. */
+  wire(): void {
+    for (const port of this.ports.values()) port.fields['status'] = 'ACTIVE';
+  }
+
   private network(id: string, query: URLSearchParams): Scripted {
     if (id !== '') {
       return { body: { network: { 'provider:network_type': 'geneve', 'provider:physical_network': null } } };
