@@ -24,6 +24,9 @@ export interface DeviceNode {
   readonly mode: string;
 }
 
+/** `rec`: with the mounts below the source; the last three are kinds of propagation. */
+export type MountFlag = 'ro' | 'rec' | 'idmap' | 'shared' | 'slave' | 'unbindable';
+
 const text = (value: string): string => (value === '' ? '-' : value);
 
 export const steps = {
@@ -98,14 +101,15 @@ export const steps = {
   /**
    * Hot plug of a mount: clones `source` (idmapped with the current map when
    * `idmap`), enters the mount namespace of `initPid`, makes the target and
-   * moves the clone there.
+   * moves the clone there. Without a word on propagation it is private.
    */
-  mountInto: (
-    initPid: number,
-    source: string,
-    target: string,
-    flags: readonly ('ro' | 'rec' | 'idmap')[],
-  ): Step => ['mount-into', String(initPid), source, target, text(flags.join(','))],
+  mountInto: (initPid: number, source: string, target: string, flags: readonly MountFlag[]): Step => [
+    'mount-into',
+    String(initPid),
+    source,
+    target,
+    text(flags.join(',')),
+  ],
   /** With `node`, the empty file that a device node was mounted on goes as well. */
   umountFrom: (initPid: number, target: string, node = false): Step => [
     'umount-from',

@@ -88,6 +88,19 @@ out:
 	return ret;
 }
 
+/*
+ * Unless it is asked for, nothing that the guest mounts below is seen on the
+ * host: most hosts share all their mounts, and a clone would be a peer.
+ */
+static uint64_t propagation(const char *flags)
+{
+	if (has_word(flags, "shared"))
+		return MS_SHARED;
+	if (has_word(flags, "slave"))
+		return MS_SLAVE;
+	return has_word(flags, "unbindable") ? MS_UNBINDABLE : MS_PRIVATE;
+}
+
 static int clone_source(struct run *run, const char *source, const char *flags)
 {
 	bool recursive = has_word(flags, "rec");
@@ -104,6 +117,8 @@ static int clone_source(struct run *run, const char *source, const char *flags)
 		return explain(run, tree, "clone %s: %s", source,
 			       strerror(-tree));
 	ret = mounts_set(tree, attributes, userns, recursive);
+	if (ret == 0)
+		ret = mounts_propagate(tree, propagation(flags), recursive);
 	if (ret < 0) {
 		close(tree);
 		return explain(run, ret, "attributes of %s: %s", source,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -23,6 +25,19 @@ static void remove_point(const char *name)
 		unlink(name);
 }
 
+/* False when the guest has taken the mount away itself. */
+static bool is_mount(const char *name)
+{
+	struct statx st;
+	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+
+	if (statx(AT_FDCWD, name, flags, 0, &st) < 0)
+		return errno != ENOENT;
+	if (!(st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT))
+		return true;
+	return st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
 static int umount_inside(const char *target, int node)
 {
 	char name[NAME_MAX + 1];
@@ -33,12 +48,13 @@ static int umount_inside(const char *target, int node)
 		return root;
 	parent = tree_parent(root, target, name);
 	if (parent < 0) {
-		ret = parent;
+		ret = parent == -ENOENT ? 0 : parent;
 		goto out;
 	}
 	/* A bare name below a directory that was looked up safely. */
 	if (fchdir(parent) < 0 ||
-	    umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+	    (is_mount(name) &&
+	     umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0))
 		ret = -errno;
 	else if (node)
 		remove_point(name);

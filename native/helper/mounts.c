@@ -39,6 +39,20 @@ int mounts_set(int tree, uint64_t attributes, int userns_fd, bool recursive)
 	return 0;
 }
 
+int mounts_propagate(int tree, uint64_t type, bool recursive)
+{
+	struct mount_attr attr;
+	unsigned int flags = AT_EMPTY_PATH;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.propagation = type;
+	if (recursive)
+		flags |= AT_RECURSIVE;
+	if (mount_setattr(tree, "", flags, &attr, sizeof(attr)) < 0)
+		return -errno;
+	return 0;
+}
+
 int mounts_move(int tree, const char *target)
 {
 	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)

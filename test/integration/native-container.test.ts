@@ -184,6 +184,37 @@ test('a mount is plugged in and out, with the ids of the container', async () =>
   assert.ok(!readFileSync('/proc/mounts', 'utf8').includes('plugged'));
 });
 
+test('what a guest mounts below a plugged mount is not seen on the host', async () => {
+  const source = join(scratch, 'peer');
+  mkdirSync(join(source, 'below'), { recursive: true });
+  const hostMounts = (): string => readFileSync('/proc/self/mountinfo', 'utf8');
+  execFileSync('mount', ['--bind', source, source]);
+  execFileSync('mount', ['--make-shared', source]);
+  try {
+    for (const [flags, seen] of [[[], false] as const, [['shared'], true] as const]) {
+      await native.run([steps.idmap(MAP), steps.mountInto(guest.initPid, source, '/mnt/peer', flags)]);
+      assert.equal((await guest.run(['mount', '-t', 'tmpfs', 'guest', '/mnt/peer/below'])).code, 0);
+      assert.equal(hostMounts().includes('peer/below'), seen);
+      assert.equal((await guest.run(['busybox', 'umount', '/mnt/peer/below'])).code, 0);
+      assert.ok(!hostMounts().includes('peer/below'));
+      await native.run([steps.umountFrom(guest.initPid, '/mnt/peer')]);
+    }
+  } finally {
+    execFileSync('umount', ['--recursive', source]);
+  }
+});
+
+test('a plugged mount that the guest took away itself is gone', async () => {
+  const source = join(scratch, 'taken');
+  mkdirSync(source);
+  await native.run([steps.mountInto(guest.initPid, source, '/mnt/taken', [])]);
+  assert.equal((await guest.run(['busybox', 'umount', '/mnt/taken'])).code, 0);
+  await native.run([steps.umountFrom(guest.initPid, '/mnt/taken')]);
+  assert.equal((await guest.run(['busybox', 'rmdir', '/mnt/taken'])).code, 0);
+  await native.run([steps.umountFrom(guest.initPid, '/mnt/taken')]);
+  await native.run([steps.umountFrom(guest.initPid, '/no/such/folder')]);
+});
+
 test('a file can be plugged in read-only, and links cannot turn the mount point outside', async () => {
   const source = join(scratch, 'single');
   writeFileSync(source, 'one file');
