@@ -9,6 +9,7 @@ import { faultPoint } from '../../process/fault-points.ts';
 import { Fault } from '../../process/fault.ts';
 import { Undo } from '../../process/undo.ts';
 import { steps } from '../../native/steps.ts';
+import type { MountFlag } from '../../native/steps.ts';
 import type { DeviceMap, StringMap } from '../db/rows.ts';
 import { balanceCpus } from './cpu-balance.ts';
 import { diskLimits } from './disk-limits.ts';
@@ -33,12 +34,13 @@ const LIVE_DEVICE_KEYS: Readonly<Record<string, readonly string[]>> = {
     'limits.max',
     'ipv4.routes',
     'ipv6.routes',
+    'ipv4.routes.external',
+    'ipv6.routes.external',
     'ipv4.address',
     'ipv6.address',
     'security.mac_filtering',
     'security.ipv4_filtering',
     'security.ipv6_filtering',
-    'security.port_isolation',
   ],
 };
 
@@ -228,11 +230,20 @@ async function plugDisk({ parts, running, expanded, name, config }: Plug): Promi
       `device "${name}": a disk with a file system of its own can only be added while the instance is stopped`,
     );
   }
+  if ((config['raw.mount.options'] ?? '') !== '') {
+    throw new Fault(
+      'bad_request',
+      `device "${name}": a disk with raw.mount.options can only be added while the instance is stopped`,
+    );
+  }
   const { extents } = instanceIdmap(parts, expanded);
-  const flags: ('ro' | 'rec' | 'idmap')[] = [];
+  const flags: MountFlag[] = [];
   if (mount.options.includes('ro')) flags.push('ro');
   if (mount.options.includes('rbind')) flags.push('rec');
   if (mount.options.includes('idmap=container')) flags.push('idmap');
+  for (const word of ['shared', 'slave', 'unbindable'] as const) {
+    if (mount.options.includes(word) || mount.options.includes(`r${word}`)) flags.push(word);
+  }
   await parts.native.run([
     steps.idmap(extents),
     steps.mountInto(running.initPid, mount.source, mount.target, flags),

@@ -89,8 +89,7 @@ export async function planDisk(device: string, config: StringMap): Promise<Mount
   const target = config['path'] ?? '';
   if (found.isBlockDevice()) {
     const fstype = await fileSystemOf(device, source);
-    const extra = config['raw.mount.options'] ?? '';
-    const options = [readonly ? 'ro' : 'rw', ...extra.split(',').filter((o) => o !== '')];
+    const options = [readonly ? 'ro' : 'rw', ...rawOptions(config)];
     return { source, target, fstype, options, isDirectory: true };
   }
   const recursive = parseBool(config['recursive']);
@@ -99,7 +98,12 @@ export async function planDisk(device: string, config: StringMap): Promise<Mount
   const propagation = config['propagation'] ?? '';
   if (propagation !== '' && propagation !== 'private') options.push(propagation);
   if (parseBool(config['shift'])) options.push('idmap=container');
+  options.push(...rawOptions(config));
   return { source, target, fstype: 'none', options, isDirectory: found.isDirectory() };
+}
+
+function rawOptions(config: StringMap): string[] {
+  return (config['raw.mount.options'] ?? '').split(',').filter((option) => option !== '');
 }
 
 async function fileSystemOf(device: string, source: string): Promise<string> {
