@@ -92,7 +92,10 @@ function spelledOut(type: string): Size | null {
 function named(type: string): Size | null {
   const at = type.indexOf(':');
   const name = type.slice(at + 1);
-  const clouds = at < 0 ? Object.values(CLOUDS) : [CLOUDS[type.slice(0, at)] ?? {}];
+  const asked = type.slice(0, Math.max(at, 0));
+  const clouds = Object.entries(CLOUDS).flatMap(([cloud, sizes]) =>
+    at < 0 || cloud === asked ? [sizes] : [],
+  );
   const cloud = clouds.find((sizes) => Object.hasOwn(sizes, name));
   return cloud?.[name] ?? null;
 }

@@ -35,10 +35,10 @@ export function validateAddresses(
     validateOnBridge(network, nic, family, text);
     const holder = others().find((one) => isSameAddress(one, family, address.value) && !isSelf(one, self));
     if (holder !== undefined) {
-      throw new Fault(
-        'bad_request',
-        `${key} "${text}" is already used by device "${holder.device}" of instance "${holder.instance}"`,
-      );
+      // Networks are shared by all projects: the names in another one are not told.
+      const isOwn = self !== null && holder.project === self.project;
+      const who = isOwn ? ` by device "${holder.device}" of instance "${holder.instance}"` : '';
+      throw new Fault('bad_request', `${key} "${text}" is already used${who}`);
     }
   }
 }

@@ -187,7 +187,9 @@ async function listFor(parts: InstanceParts, call: Call): Promise<unknown> {
 async function create(parts: InstanceParts, call: Call): Promise<Answer> {
   if (call.body === undefined) throw new Fault('not_implemented', 'importing a backup is not done yet');
   const { requestor } = call.caller;
-  const creation = await prepareCreate(parts, call.project, instancesPost.parse(call.body), requestor);
+  const body = instancesPost.parse(call.body);
+  checkSource(call, body.source?.project ?? '');
+  const creation = await prepareCreate(parts, call.project, body, requestor);
   return answers.async(
     parts.operations.create({
       class: 'task',
@@ -199,6 +201,14 @@ async function create(parts: InstanceParts, call: Call): Promise<Answer> {
       run: (context) => creation.run(context),
     }),
   );
+}
+
+/** A copy reads an instance of its source's project: the caller must be let into that one too. */
+function checkSource(call: Call, project: string): void {
+  const { projects } = call.caller;
+  if (project !== '' && projects !== null && !projects.includes(project)) {
+    throw new Fault('forbidden', 'not authorized');
+  }
 }
 
 function rename(parts: InstanceParts, call: Call, row: InstanceRow): Answer {

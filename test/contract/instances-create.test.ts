@@ -156,6 +156,12 @@ describe('creating instances', () => {
     ],
     ['an architecture that cannot run', 400, /isn't supported/, { architecture: 'vax' }],
     ['an unknown instance type', 400, /instance type "t9.huge" is not known/, { instance_type: 't9.huge' }],
+    [
+      'an instance type of no cloud',
+      400,
+      /"__proto__:toString" is not known/,
+      { instance_type: '__proto__:toString' },
+    ],
     ['a config value that is no text', 400, /config/, { config: { 'limits.cpu': 2 } }],
     ['a state to restore', 501, /running state/, { stateful: true }],
   ];

@@ -33,7 +33,7 @@ test('addresses the network cannot give are refused', () => {
     [{ 'ipv4.address': '10.0.0.1' }, /belongs to network/],
     [{ 'ipv4.address': '10.0.0.0' }, /belongs to network/],
     [{ 'ipv4.address': '10.0.0.255' }, /belongs to network/],
-    [{ 'ipv4.address': '10.0.0.9' }, /already used by device "eth0" of instance "c1"/],
+    [{ 'ipv4.address': '10.0.0.9' }, /already used$/],
     [{ 'ipv4.address': 'fd42::9' }, /not an IPv4 address/],
     [{ 'ipv6.address': 'fd42::9' }, /ipv6\.dhcp\.stateful/],
   ];
@@ -51,6 +51,15 @@ test('addresses the network cannot give are refused', () => {
     { 'ipv6.address': 'fd42::9' },
     { ...NETWORK, config: { ...NETWORK.config, 'ipv6.dhcp.stateful': 'true' } },
   );
+});
+
+test('who has an address is told within a project, and not to another one', () => {
+  const take = (project: string) => () => {
+    const self = { project, instance: 'c2', device: 'eth0' };
+    validateAddresses(NETWORK, { 'ipv4.address': '10.0.0.9' }, () => TAKEN, self);
+  };
+  assert.throws(take('default'), /"10\.0\.0\.9" is already used by device "eth0" of instance "c1"$/);
+  assert.throws(take('other'), /"10\.0\.0\.9" is already used$/);
 });
 
 test('a filter on a bridge that is not ours needs an address', () => {
