@@ -51,14 +51,16 @@ class StoredServerConfig implements ServerConfigAdmin {
     return Object.fromEntries(sorted.map(([key, value]) => [key, isHidden(key) ? true : value]));
   }
 
-  replace(next: Readonly<Record<string, unknown>>): Promise<void> {
+  replace(next: Readonly<Record<string, unknown>>, check?: () => void): Promise<void> {
     return this.lanes.run('', async () => {
+      check?.();
       await this.moveTo(await this.applied(new Map(), next));
     });
   }
 
-  merge(changes: Readonly<Record<string, unknown>>): Promise<void> {
+  merge(changes: Readonly<Record<string, unknown>>, check?: () => void): Promise<void> {
     return this.lanes.run('', async () => {
+      check?.();
       await this.moveTo(await this.applied(this.values, changes));
     });
   }

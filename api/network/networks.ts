@@ -31,7 +31,14 @@ import { Ovsdb } from './ovsdb.ts';
 import type { NetworkParts } from './parts.ts';
 import { PortBridges } from './port-bridges.ts';
 import { rejectVolatile, visible, volatileOf, withoutEmpty } from './stored-config.ts';
-import type { BridgedNic, ManagedNetwork, NetworkAdmin, Networks, NicOwnerKey } from './types.ts';
+import type {
+  BridgedNic,
+  ManagedNetwork,
+  NetworkAdmin,
+  NetworkCheck,
+  Networks,
+  NicOwnerKey,
+} from './types.ts';
 
 const LANE = 'networks';
 
@@ -172,16 +179,18 @@ class HostNetworks implements Networks, NetworkAdmin {
     });
   }
 
-  replace(name: string, request: NetworkPut, requestor: Requestor): Promise<void> {
+  replace(name: string, request: NetworkPut, requestor: Requestor, check?: NetworkCheck): Promise<void> {
     return this.lanes.run(LANE, async () => {
       const row = this.table.get(name);
+      check?.(this.render(row));
       await this.change(row, request.config ?? {}, request.description ?? '', requestor);
     });
   }
 
-  merge(name: string, request: NetworkPut, requestor: Requestor): Promise<void> {
+  merge(name: string, request: NetworkPut, requestor: Requestor, check?: NetworkCheck): Promise<void> {
     return this.lanes.run(LANE, async () => {
       const row = this.table.get(name);
+      check?.(this.render(row));
       const config = { ...visible(row.config), ...request.config };
       await this.change(row, config, request.description ?? row.description, requestor);
     });

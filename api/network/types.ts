@@ -63,6 +63,8 @@ export interface Networks {
   forget(project: string, instance: string): Promise<void>;
 }
 
+export type NetworkCheck = (network: NetworkWire) => void;
+
 /** The administrator's side (`/1.0/networks`). Changes are done, in the database and on the host, when they resolve. */
 export interface NetworkAdmin {
   /** Managed networks by name, then the host's other interfaces. */
@@ -73,10 +75,13 @@ export interface NetworkAdmin {
   etagParts(network: NetworkWire): unknown;
   /** Faults bad_request, already_exists, not_implemented. */
   create(request: NetworksPost, requestor: Requestor): Promise<void>;
-  /** PUT: these keys and no others. */
-  replace(name: string, request: NetworkPut, requestor: Requestor): Promise<void>;
+  /**
+   * PUT: these keys and no others. `check` is shown the network when its turn
+   * has come, and may refuse (an entity tag).
+   */
+  replace(name: string, request: NetworkPut, requestor: Requestor, check?: NetworkCheck): Promise<void>;
   /** PATCH: these keys, the others as they are; '' removes one. */
-  merge(name: string, request: NetworkPut, requestor: Requestor): Promise<void>;
+  merge(name: string, request: NetworkPut, requestor: Requestor, check?: NetworkCheck): Promise<void>;
   /** Fault bad_request while it is used. */
   rename(name: string, to: string, requestor: Requestor): Promise<void>;
   /** Fault bad_request while it is used. */

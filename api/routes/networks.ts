@@ -1,8 +1,8 @@
 /** `/1.0/networks`. */
-import type { Call, Route } from '../http/route.ts';
+import type { Answer, Call, Route } from '../http/route.ts';
 import { answers } from '../http/route.ts';
 import type { NetworkAdmin } from '../network/types.ts';
-import type { NetworkPost, NetworkPut, NetworksPost } from '../wire/networks.ts';
+import type { NetworkPost, NetworkPut, NetworkWire, NetworksPost } from '../wire/networks.ts';
 import {
   network,
   networkLeases,
@@ -12,12 +12,17 @@ import {
   networkState,
   networksPost,
 } from '../wire/networks.ts';
+import { visibleUsers } from './visible-users.ts';
 
 const PATH = '/1.0/networks';
 const ONE = `${PATH}/{name}`;
 
 function nameOf(call: Call): string {
   return call.params['name'] ?? '';
+}
+
+function shown(one: NetworkWire, call: Call): NetworkWire {
+  return { ...one, used_by: one.used_by === null ? null : visibleUsers(one.used_by, call.caller) };
 }
 
 export function networkRoutes(networks: NetworkAdmin): Route[] {
@@ -34,9 +39,8 @@ function readingRoutes(networks: NetworkAdmin): Route[] {
       answer: networkList,
       handle: async (call) => {
         const all = await networks.list();
-        return answers.sync(
-          call.recursion > 0 ? all : all.map((one) => `${PATH}/${encodeURIComponent(one.name)}`),
-        );
+        if (call.recursion > 0) return answers.sync(all.map((one) => shown(one, call)));
+        return answers.sync(all.map((one) => `${PATH}/${encodeURIComponent(one.name)}`));
       },
     },
     {
@@ -47,7 +51,7 @@ function readingRoutes(networks: NetworkAdmin): Route[] {
       answer: network,
       handle: async (call) => {
         const one = await networks.get(nameOf(call));
-        return answers.sync(one, networks.etagParts(one));
+        return answers.sync(shown(one, call), networks.etagParts(one));
       },
     },
     {
@@ -74,8 +78,12 @@ function readingRoutes(networks: NetworkAdmin): Route[] {
  * here only administrators may, for raw.dnsmasq can run programs as root.
  */
 function changingRoutes(networks: NetworkAdmin): Route[] {
-  const checkEtag = async (call: Call): Promise<void> => {
-    call.checkEtag(networks.etagParts(await networks.get(nameOf(call))));
+  const change = async (call: Call, verb: 'replace' | 'merge'): Promise<Answer> => {
+    const body = call.body as NetworkPut; // checked by the schema
+    await networks[verb](nameOf(call), body, call.caller.requestor, (now) => {
+      call.checkEtag(networks.etagParts(now));
+    });
+    return answers.empty();
   };
   return [
     {
@@ -96,11 +104,7 @@ function changingRoutes(networks: NetworkAdmin): Route[] {
       access: 'admin',
       summary: 'Replaces the configuration of a network while it is in use',
       body: networkPut,
-      handle: async (call) => {
-        await checkEtag(call);
-        await networks.replace(nameOf(call), call.body as NetworkPut, call.caller.requestor); // checked by the schema
-        return answers.empty();
-      },
+      handle: (call) => change(call, 'replace'),
     },
     {
       method: 'PATCH',
@@ -108,11 +112,7 @@ function changingRoutes(networks: NetworkAdmin): Route[] {
       access: 'admin',
       summary: 'Changes some keys of a network',
       body: networkPut,
-      handle: async (call) => {
-        await checkEtag(call);
-        await networks.merge(nameOf(call), call.body as NetworkPut, call.caller.requestor); // checked by the schema
-        return answers.empty();
-      },
+      handle: (call) => change(call, 'merge'),
     },
   ];
 }

@@ -15,10 +15,12 @@ const SERVER = '/1.0';
 
 export function rootRoutes(parts: RootRouteParts): Route[] {
   const change = async (call: Call, merge: boolean): Promise<Answer> => {
-    call.checkEtag(parts.serverConfig.render());
     const config = serverPut.parse(call.body).config ?? {};
-    if (merge) await parts.serverConfig.merge(config);
-    else await parts.serverConfig.replace(config);
+    const check = (): void => {
+      call.checkEtag(parts.serverConfig.render());
+    };
+    if (merge) await parts.serverConfig.merge(config, check);
+    else await parts.serverConfig.replace(config, check);
     parts.events.lifecycle('config-updated', SERVER, { requestor: call.caller.requestor });
     return answers.empty();
   };

@@ -11,6 +11,7 @@ import {
   storagePoolResources,
   storagePoolsPost,
 } from '../wire/storage.ts';
+import { visibleUsers } from './visible-users.ts';
 
 const LIST = '/1.0/storage-pools';
 const ONE = '/1.0/storage-pools/{name}';
@@ -62,12 +63,14 @@ function collection(pools: PoolAdmin): Route[] {
 
 function single(pools: PoolAdmin): Route[] {
   const change = async (call: Call, replace: boolean): Promise<Answer> => {
-    call.checkEtag(etagOf(pools.record(nameOf(call))));
     const body = storagePoolPut.parse(call.body);
     const description = body.description;
     const wanted = {
       ...(description === null || description === undefined ? {} : { description }),
       config: clean(body.config),
+      check: (pool: PoolRecord) => {
+        call.checkEtag(etagOf(pool));
+      },
     };
     await pools.update(nameOf(call), wanted, replace, call.caller.requestor);
     return answers.empty();
@@ -149,7 +152,7 @@ async function render(
     description: record.description,
     name: record.name,
     driver: record.driver,
-    used_by: await pools.usedBy(record.name),
+    used_by: visibleUsers(await pools.usedBy(record.name), call.caller),
     status: record.status,
     locations: ['none'],
   };

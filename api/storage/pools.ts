@@ -45,6 +45,8 @@ export interface PoolRequest {
 export interface PoolChange {
   readonly description?: string;
   readonly config?: StringMap;
+  /** Shown the pool when its turn has come; may refuse (an entity tag). */
+  readonly check?: (pool: PoolRecord) => void;
 }
 
 export interface DriverInfo {
@@ -159,6 +161,7 @@ class PoolSet implements PoolAdmin {
   async update(name: string, change: PoolChange, replace: boolean, requestor?: Requestor): Promise<void> {
     await this.lanes.run(name, async () => {
       const { row, pool, problem } = this.entry(name);
+      change.check?.(this.record(name));
       const given = change.config ?? {};
       const fixed = { source: row.config['source'] ?? '' };
       // PUT bodies written by hand often leave out what cannot change anyway.

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
 import { check, type Line } from '../support/conformance.ts';
+import { send } from '../support/http-client.ts';
 import { SlipwayDaemon } from '../support/slipway-daemon.ts';
 
 const BRIDGE = 'cfobj0';
@@ -324,6 +325,21 @@ describe('the objects of the server over REST, as LXD 5.0 answers', () => {
       for (const line of lines) await check({ socketPath: daemon.socket }, line);
     });
   }
+
+  test('of two changes with one ETag only the first is made', async () => {
+    const target = { socketPath: daemon.socket };
+    for (const [one, body] of [
+      [`${N}/${BRIDGE}`, { config: { 'user.x': '1' } }],
+      [`${S}/default`, { config: { 'user.x': '1' } }],
+      ['/1.0', { config: { 'user.x': '1' } }],
+      [`${P}/default`, { config: { 'user.x': '1' } }],
+    ] as const) {
+      const tag = (await send(target, { path: one })).headers.etag ?? '';
+      const change = { method: 'PATCH', path: one, body: JSON.stringify(body), headers: { 'If-Match': tag } };
+      const replies = await Promise.all([send(target, change), send(target, change)]);
+      assert.deepEqual(replies.map(({ status }) => status).sort(), [200, 412], one);
+    }
+  });
 
   test('images and aliases', async () => {
     for (const line of images(fingerprint)) await check({ socketPath: daemon.socket }, line);
