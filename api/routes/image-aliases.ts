@@ -2,6 +2,7 @@
 import { Fault } from '../../process/fault.ts';
 import type { AliasRow } from '../db/rows.ts';
 import type { ImageStore } from '../images/images.ts';
+import { checkAliasName } from '../images/alias-name.ts';
 import { aliasUrl, renderAlias } from '../images/render.ts';
 import { answers } from '../http/route.ts';
 import type { Answer, Call, Route } from '../http/route.ts';
@@ -108,7 +109,7 @@ function single(images: ImageStore): Route[] {
 
 async function rename(images: ImageStore, call: Call): Promise<Answer> {
   const row = images.rows.alias(images.projectOf(call.project), call.params['name'] ?? '');
-  const name = checkName(imageAliasPost.parse(call.body).name ?? '');
+  const name = checkAliasName(imageAliasPost.parse(call.body).name ?? '');
   if (name !== row.name) await images.changeAlias(row, { name }, call.caller.requestor);
   return answers.created(aliasUrl(row.project, name));
 }
@@ -119,29 +120,13 @@ async function create(images: ImageStore, call: Call): Promise<Answer> {
     throw new Fault('bad_request', 'name and target are required');
   }
   const project = images.projectOf(call.project);
-  const name = checkName(body.name ?? '');
+  const name = checkAliasName(body.name ?? '');
   const target = images.rows.byPrefix(project, body.target ?? '').fingerprint;
   await images.addAlias(
     { project, name, target, description: body.description ?? '' },
     call.caller.requestor,
   );
   return answers.created(aliasUrl(project, name));
-}
-
-function checkName(name: string): string {
-  if (
-    name === '' ||
-    name.length > 255 ||
-    /\p{Cc}/u.test(name) ||
-    name.startsWith('/') ||
-    name.endsWith('/')
-  ) {
-    throw new Fault(
-      'bad_request',
-      'an alias needs a name of at most 255 characters that does not begin or end with "/"',
-    );
-  }
-  return name;
 }
 
 function visible(images: ImageStore, call: Call): AliasRow {

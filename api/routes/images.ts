@@ -5,6 +5,7 @@ import { Fault } from '../../process/fault.ts';
 import type { ImageRow } from '../db/rows.ts';
 import { NEVER } from '../db/rows.ts';
 import { parseFilter } from '../filter.ts';
+import { checkAliasName } from '../images/alias-name.ts';
 import type { Received } from '../images/image-files.ts';
 import type { ImageChange, ImageStore } from '../images/images.ts';
 import type { ImageWishes } from '../images/import.ts';
@@ -207,7 +208,7 @@ async function post(images: ImageStore, call: Call): Promise<Answer> {
     const described = await jsonOf(received);
     if (described === null) {
       const wishes = headerWishes(call.headers);
-      images.checkProfiles(call.project, wishes.profiles);
+      checkWishes(images, call, wishes);
       return answers.async(images.import(project, received, wishes, call.caller.requestor));
     }
     await images.discard(received);
@@ -253,7 +254,7 @@ async function fromDescription(
     if ((source?.mode ?? 'pull') !== 'pull')
       throw new Fault('bad_request', 'an image from a URL has the mode "pull"');
     const wishes = bodyWishes(body);
-    images.checkProfiles(call.project, wishes.profiles);
+    checkWishes(images, call, wishes);
     return answers.async(images.importFrom(project, source?.url ?? '', wishes, call.caller.requestor));
   }
   if (['image', 'instance', 'container', 'snapshot', 'virtual-machine'].includes(type)) {
@@ -263,6 +264,12 @@ async function fromDescription(
     );
   }
   throw new Fault('bad_request', `source type ${JSON.stringify(type.slice(0, 80))} is not known`);
+}
+
+/** Names in a request: of profiles that must be there, and of aliases that could be reached. */
+function checkWishes(images: ImageStore, call: Call, wishes: ImageWishes): void {
+  images.checkProfiles(call.project, wishes.profiles);
+  for (const { name } of wishes.aliases) checkAliasName(name);
 }
 
 function bodyWishes(body: ImagesPostWire): ImageWishes {
@@ -283,8 +290,13 @@ function oneHeader(headers: IncomingHttpHeaders, name: string): string {
   return (Array.isArray(value) ? value[0] : value) ?? '';
 }
 
+/** A header in the form of a query. One that was sent several times comes joined by ", ". */
+function queryHeader(headers: IncomingHttpHeaders, name: string): URLSearchParams {
+  return new URLSearchParams(oneHeader(headers, name).replace(/, (?=[^\s=&,]+=)/g, '&'));
+}
+
 function headerWishes(headers: IncomingHttpHeaders): ImageWishes {
-  const query = (name: string): URLSearchParams => new URLSearchParams(oneHeader(headers, name));
+  const query = (name: string): URLSearchParams => queryHeader(headers, name);
   const aliases = query('x-lxd-aliases');
   const profiles = query('x-lxd-profiles').getAll('profile');
   const fingerprint = oneHeader(headers, 'x-lxd-fingerprint').toLowerCase();

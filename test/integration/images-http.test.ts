@@ -279,6 +279,7 @@ describe('images over HTTP', () => {
       [{ source: { type: 'image', server: 'https://example.org' } }, 501],
       [{ source: { type: 'instance', name: 'c1' } }, 501],
       [{ source: { type: 'url', url: 'file:///etc/passwd' } }, 202],
+      ...['', '/x', 'x/', 'a\nb'].map((name): [unknown, number] => [{ source, aliases: [{ name }] }, 400]),
       [{ source: { type: 'banana' } }, 400],
       [{ source: 7 }, 400],
       [{}, 400],
