@@ -3,6 +3,7 @@ import { Fault } from '../../process/fault.ts';
 import type { InstanceRow } from '../db/rows.ts';
 import { payloadCgroup } from '../metrics/cgroup.ts';
 import type { Warnings } from '../warnings.ts';
+import { instanceUrl } from './instance-url.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 
@@ -61,6 +62,6 @@ export function unresponsive(row: Pick<InstanceRow, 'project' | 'name'>): Parame
     severity: 'high',
     message: `the monitor of instance "${row.name}" does not answer; stop the instance with force`,
     project: row.project,
-    entityUrl: `/1.0/instances/${row.name}`,
+    entityUrl: instanceUrl(row),
   };
 }

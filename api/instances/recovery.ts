@@ -15,6 +15,7 @@ import type { Pool } from '../storage/types.ts';
 import { payloadCgroup } from '../metrics/cgroup.ts';
 import { readFrozen, setFrozen } from './freeze.ts';
 import { settleHalfChanges, settleStopped } from './half-change.ts';
+import { instanceUrl } from './instance-url.ts';
 import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
@@ -203,7 +204,7 @@ async function adopt(parts: RuntimeParts, row: InstanceRow, state: Found): Promi
     frozen = false;
   }
   parts.powers.adopt(row.id, frozen ? 'Frozen' : 'Running', running);
-  await parts.warnings.resolve(UNRESPONSIVE, `/1.0/instances/${row.name}`);
+  await parts.warnings.resolve(UNRESPONSIVE, instanceUrl(row));
   if (row.phase === 'starting') await finishStart(parts, row);
   await settleHalfChanges(parts, row.id, running);
   if (
@@ -291,7 +292,7 @@ export async function autostart(
   for (const id of ids) {
     if (signal.aborted) return;
     const row = parts.store.byId(id);
-    const url = `/1.0/instances/${row.name}`;
+    const url = instanceUrl(row);
     try {
       await parts.lanes.run(id, () => runtime.start(id, signal));
       parts.events.lifecycle('instance-started', url, { project: row.project });

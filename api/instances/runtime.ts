@@ -11,6 +11,7 @@ import { containerName } from '../paths.ts';
 import { applyChanges, repinCpus } from './apply.ts';
 import type { VolatileChanges } from './apply.ts';
 import { freezeInstance, readFrozen, unfreezeInstance } from './freeze.ts';
+import { instanceUrl } from './instance-url.ts';
 import { cgroupSettings } from './limits.ts';
 import { planNics } from './nics.ts';
 import { instanceIdmap } from './root-plan.ts';
@@ -118,7 +119,7 @@ export class LxcRuntime implements Runtime {
   private async afterGuestEnd(id: string): Promise<void> {
     const row = this.parts.store.byId(id);
     const { reboot } = await tidyUp(this.parts, id);
-    const source = `/1.0/instances/${row.name}`;
+    const source = instanceUrl(row);
     if (reboot) {
       await startInstance(this.parts, id, this.parts.signal);
       this.parts.events.lifecycle('instance-restarted', source, { project: row.project });
@@ -140,7 +141,7 @@ export class LxcRuntime implements Runtime {
     const running = this.parts.powers.running(id);
     if (running === null || !['Running', 'Frozen', 'Error'].includes(state)) return;
     const row = this.parts.store.byId(id);
-    const url = `/1.0/instances/${row.name}`;
+    const url = instanceUrl(row);
     const name = containerName(row.project, row.name);
     let found: Running | null = null;
     try {
