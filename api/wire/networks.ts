@@ -1,18 +1,18 @@
 /** Shapes of `/1.0/networks`. */
 import { z } from 'zod';
+import { givenMap } from './given-map.ts';
 
 const config = z.record(z.string(), z.string());
 
 export const networkPut = z.object({
-  /** LXD's clients send null for an empty map. */
-  config: config.nullish(),
-  description: z.string().optional(),
+  config: givenMap.nullish(),
+  description: z.string().nullish(),
 });
 
 export const networksPost = networkPut.extend({
   name: z.string(),
   /** '' stands for bridge. */
-  type: z.string().optional(),
+  type: z.string().nullish(),
 });
 
 export const networkPost = z.object({ name: z.string() });

@@ -1,13 +1,14 @@
 /** Shapes of `/1.0/profiles`. Go clients send null for what they leave empty. */
 import { z } from 'zod';
+import { givenMap } from './given-map.ts';
 
 const config = z.record(z.string(), z.string());
 const devices = z.record(z.string(), config);
 
 export const profilePut = z.object({
-  config: config.nullish(),
+  config: givenMap.nullish(),
   description: z.string().nullish(),
-  devices: devices.nullish(),
+  devices: z.record(z.string(), givenMap).nullish(),
 });
 
 export const profilesPost = profilePut.extend({ name: z.string() });

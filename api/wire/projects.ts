@@ -1,10 +1,11 @@
 /** Shapes of `/1.0/projects`. */
 import { z } from 'zod';
+import { givenMap } from './given-map.ts';
 
 const config = z.record(z.string(), z.string());
 
 export const projectPut = z.object({
-  config: config.nullish(),
+  config: givenMap.nullish(),
   description: z.string().nullish(),
 });
 
