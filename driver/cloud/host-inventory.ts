@@ -1,5 +1,5 @@
 /** What a host offers to Placement: totals, what is kept back, and the ratios. Pure. */
-import { type Inventories, type Inventory } from './placement.ts';
+import { type Inventories, type Inventory } from './placement-wire.ts';
 
 export interface HostTotals {
   readonly vcpus: number;

@@ -1,47 +1,31 @@
 /** The calls nova-compute makes at Placement: its provider, inventories, traits, and allocations. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CallContext } from './call-context.ts';
-import { CloudFault, isCloudFault } from './cloud-fault.ts';
 import { Fault } from '../../process/fault.ts';
-import { numberOrNull, recordOf, recordsOf, textOf, textsOf, type Json } from './json.ts';
+import { type CallContext } from './call-context.ts';
+import { isCloudFault } from './cloud-fault.ts';
+import { numberOrNull, recordOf, recordsOf, textOf, textsOf } from './json.ts';
+import {
+  generationOf,
+  inventoryOf,
+  isCustom,
+  isInUse,
+  isRaceLost,
+  providerOf,
+  resourcesOf,
+  sameInventories,
+  writable,
+  type Allocations,
+  type Inventories,
+  type Inventory,
+  type Provider,
+  type ProviderAllocations,
+} from './placement-wire.ts';
 import { type HttpAnswer } from './session.ts';
 import { type Asked, type ServiceClient } from './service-client.ts';
 
-export interface Provider {
-  readonly uuid: string;
-  readonly name: string;
-  readonly generation: number;
-}
-
-export interface Inventory {
-  readonly total: number;
-  readonly reserved: number;
-  readonly min_unit: number;
-  readonly max_unit: number;
-  readonly step_size: number;
-  readonly allocation_ratio: number;
-}
-
-export type Inventories = Readonly<Record<string, Inventory>>;
-
-/** What a consumer holds, as GET /allocations/{consumer} answers it (1.28). */
-export interface Allocations {
-  readonly allocations: Readonly<Record<string, { readonly resources: Readonly<Record<string, number>> }>>;
-  readonly projectId: string;
-  readonly userId: string;
-  /** null: the consumer is not known to Placement. */
-  readonly consumerGeneration: number | null;
-}
-
-/** Provider, resources of each consumer. */
-export type ProviderAllocations = ReadonlyMap<string, Readonly<Record<string, number>>>;
-
 const TRIES = 4;
-
 /** Placement's text for a provider of the same name and another uuid. */
 const NAME_TAKEN = 'Conflicting resource provider name';
-const CONCURRENT = 'placement.concurrent_update';
-const IN_USE = 'placement.inventory.inuse';
 
 export class Placement {
   private readonly client: ServiceClient;
@@ -344,66 +328,4 @@ export class Placement {
   private ask(context: CallContext, what: string, asked: Asked): Promise<HttpAnswer> {
     return this.client.ask(context, { what, as: 'service', type: 'placement' }, asked);
   }
-}
-
-function isCustom(trait: string): boolean {
-  return trait.startsWith('CUSTOM_');
-}
-
-function isInUse(err: unknown): boolean {
-  return (
-    err instanceof CloudFault && err.status === 409 && (err.kind === IN_USE || / in use/.test(err.detail))
-  );
-}
-
-/** Below microversion 1.23 conflicts have no code but a text. A consumer's own generation is not tried again. */
-function isRaceLost(err: unknown): boolean {
-  if (!isCloudFault(err, 409) || err.detail.includes('consumer generation conflict')) return false;
-  return err.kind === CONCURRENT || isInUse(err) || /generation conflict|concurrently/.test(err.detail);
-}
-
-function providerOf(data: Json): Provider {
-  return {
-    uuid: textOf(data['uuid']),
-    name: textOf(data['name']),
-    generation: numberOrNull(data['generation']) ?? 0,
-  };
-}
-
-function generationOf(body: unknown): number {
-  const generation = numberOrNull(recordOf(body)['resource_provider_generation']);
-  if (generation === null)
-    throw new Fault('unavailable', 'read from Placement: the answer has no generation');
-  return generation;
-}
-
-const FIELDS = ['total', 'reserved', 'min_unit', 'max_unit', 'step_size', 'allocation_ratio'] as const;
-
-function inventoryOf(data: Json): Inventory {
-  const [total = 0, reserved = 0, min_unit = 1, max_unit = 1, step_size = 1, allocation_ratio = 1] =
-    FIELDS.map((field) => numberOrNull(data[field]) ?? undefined);
-  return { total, reserved, min_unit, max_unit, step_size, allocation_ratio };
-}
-
-function sameInventories(a: Inventories, b: Inventories): boolean {
-  const names = Object.keys(a);
-  if (names.length !== Object.keys(b).length) return false;
-  return names.every((name) => FIELDS.every((field) => a[name]?.[field] === b[name]?.[field]));
-}
-
-function resourcesOf(one: unknown): Record<string, number> {
-  const out: Record<string, number> = {};
-  for (const [name, amount] of Object.entries(recordOf(recordOf(one)['resources']))) {
-    if (typeof amount === 'number') out[name] = amount;
-  }
-  return out;
-}
-
-function writable(now: Allocations, allocations: Allocations['allocations']): Json {
-  return {
-    allocations,
-    project_id: now.projectId,
-    user_id: now.userId,
-    consumer_generation: now.consumerGeneration,
-  };
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { describeChain, Fault } from '../../process/fault.ts';
-import type { Inventories } from '../cloud/placement.ts';
+import type { Inventories } from '../cloud/placement-wire.ts';
 
 export interface ProviderExtras {
   readonly inventories: Inventories;
