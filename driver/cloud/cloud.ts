@@ -37,6 +37,9 @@ export interface Cloud {
 }
 
 const DEFAULT_TIMEOUT_S = 60;
+const DEFAULT_RETRIES = 3;
+/** keystoneauth's first pause. */
+const RETRY_MS = 500;
 const TRUE = /^(?:true|1|yes|on)$/i;
 
 /** Opens nothing yet. Fault bad_request for a section that lacks what is needed. */
@@ -44,7 +47,7 @@ export function openCloud(options: CloudOptions): Cloud {
   const { log, sections } = options;
   const opened: HttpSession[] = [];
   const session = (section: Section): HttpSession => {
-    const timeoutS = Number(section['timeout'] ?? DEFAULT_TIMEOUT_S);
+    const timeoutS = Number(section['timeout'] ?? '') || DEFAULT_TIMEOUT_S;
     const made = new HttpSession({ log, timeoutMs: timeoutS * 1000, tls: tlsOf(section, options.readFile) });
     opened.push(made);
     return made;
@@ -53,8 +56,9 @@ export function openCloud(options: CloudOptions): Cloud {
   const serviceUser = hasServiceUser
     ? keystone('service_user', sections.service_user, session(sections.service_user), log)
     : null;
-  const client = (name: keyof CloudOptions['sections'], types: readonly string[], version: string | null) => {
+  const client = (name: keyof CloudOptions['sections'], known: readonly string[], version: string | null) => {
     const section = sections[name];
+    const types = [...new Set([section['service_type'] ?? '', ...known])].filter((one) => one !== '');
     const http = session(section);
     const hasAccount = (section['auth_url'] ?? '') !== '';
     return new ServiceClient({
@@ -62,10 +66,14 @@ export function openCloud(options: CloudOptions): Cloud {
       account: hasAccount ? keystone(name, section, http, log) : null,
       serviceUser: name === 'placement' ? null : serviceUser,
       endpoint: choiceOf(types, {
-        interfaces: listOf(section['valid_interfaces'] ?? ''),
-        region: section['region_name'] ?? section['os_region_name'] ?? '',
-        override: section['endpoint_override'] ?? section['endpoint_template'] ?? '',
+        interfaces: listOf(section['valid_interfaces']),
+        region: first(section, 'region_name', 'os_region_name'),
+        override:
+          first(section, 'endpoint_override', 'endpoint_template') ||
+          (listOf(section['api_servers'])[0] ?? ''),
       }),
+      // Glance's client counts its tries itself.
+      ...(name === 'glance' ? {} : { retries: { count: retriesOf(section), firstMs: RETRY_MS } }),
       ...(version === null ? {} : { base: (url: string) => versioned(url, version) }),
     });
   };
@@ -99,7 +107,17 @@ function cinderTypes(section: Section): string[] {
   return [...new Set([type, 'volumev3', 'block-storage'])];
 }
 
-function listOf(text: string): string[] {
+/** What is written under the first of these names. */
+function first(section: Section, ...names: readonly string[]): string {
+  return names.map((name) => section[name] ?? '').find((value) => value !== '') ?? '';
+}
+
+function retriesOf(section: Section): number {
+  const count = Number(first(section, 'http_retries', 'connect_retries') || DEFAULT_RETRIES);
+  return Number.isFinite(count) ? count : DEFAULT_RETRIES;
+}
+
+function listOf(text = ''): string[] {
   return text
     .split(',')
     .map((one) => one.trim())

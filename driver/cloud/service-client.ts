@@ -2,10 +2,11 @@
  * Requests to one service of the cloud: whose token they carry, where the
  * service is, and what happens when a token is no longer taken.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault, isFault } from '../../process/fault.ts';
 import { type CallContext } from './call-context.ts';
 import { findEndpoint, noEndpoint, type EndpointChoice } from './catalog.ts';
-import { isCloudFault } from './cloud-fault.ts';
-import { Fault } from '../../process/fault.ts';
+import { CloudFault, isCloudFault } from './cloud-fault.ts';
 import { type Keystone } from './keystone.ts';
 import { type HttpAnswer, type HttpRequest, type HttpSession, type HttpStream } from './session.ts';
 
@@ -45,7 +46,15 @@ export interface ServiceParts {
   readonly serviceUser: Keystone | null;
   /** Turns the address of the catalog into the base of paths. */
   readonly base?: (url: string) => string;
+  /** For requests that did not reach the service; the pauses are firstMs, twice that, and so on. */
+  readonly retries?: { readonly count: number; readonly firstMs: number };
 }
+
+const NO_RETRIES = { count: 0, firstMs: 0 };
+/** The request was never sent. */
+const UNSENT = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'];
+/** It may have been done: only what does no harm twice is sent again. */
+const BROKEN_OFF = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT'];
 
 interface Ticket {
   readonly base: string;
@@ -79,7 +88,24 @@ export class ServiceClient {
     return this.withTicket(context, call, (request) => this.parts.session.stream(request));
   }
 
+  /** A service that is being started again is away for seconds only: what its users wait for must not fail by that. */
   private async withTicket<T>(
+    context: CallContext,
+    call: ServiceCall,
+    send: (request: HttpRequest) => Promise<T>,
+  ): Promise<T> {
+    const { count, firstMs } = this.parts.retries ?? NO_RETRIES;
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await this.withTokens(context, call, send);
+      } catch (err) {
+        if (tries >= count || !maySendAgain(err, call)) throw err;
+      }
+      await sleep(firstMs * 2 ** tries, undefined, { signal: context.signal });
+    }
+  }
+
+  private async withTokens<T>(
     context: CallContext,
     call: ServiceCall,
     send: (request: HttpRequest) => Promise<T>,
@@ -88,8 +114,7 @@ export class ServiceClient {
     try {
       return await send(requestOf(call, ticket, context));
     } catch (err) {
-      const isSpent = typeof call.body === 'object' && call.body !== null && 'pipe' in call.body;
-      if (!isCloudFault(err, 401) || isSpent || !ticket.renew()) throw err;
+      if (!isCloudFault(err, 401) || isSpent(call) || !ticket.renew()) throw err;
     }
     return send(requestOf(call, await this.ticket(context, call), context));
   }
@@ -130,6 +155,17 @@ export class ServiceClient {
       },
     };
   }
+}
+
+/** A stream that was sent is gone. */
+function isSpent({ body }: ServiceCall): boolean {
+  return typeof body === 'object' && body !== null && 'pipe' in body;
+}
+
+function maySendAgain(err: unknown, call: ServiceCall): boolean {
+  if (!isFault(err, 'unavailable') || err instanceof CloudFault || isSpent(call)) return false;
+  const code = String(err.facts['code']);
+  return UNSENT.includes(code) || (BROKEN_OFF.includes(code) && call.method !== 'POST');
 }
 
 function requestOf(call: ServiceCall, ticket: Ticket, context: CallContext): HttpRequest {

@@ -60,3 +60,99 @@ test('without an account for Placement the service cannot be', () => {
     (err) => isFault(err, 'bad_request') && err.message.includes('[placement]'),
   );
 });
+
+/** Neighbours that are reached by these sections; what is not given is the account alone. */
+function cloudOf(fake: FakeCloud, given: Readonly<Record<string, Section>>) {
+  const account = {
+    auth_url: `${fake.url}/identity`,
+    username: 'nova',
+    password: 'secret',
+    project_name: 'service',
+  };
+  const of = (name: string): Section => ({ ...account, ...given[name] });
+  return openCloud({
+    log: SILENT,
+    readFile,
+    sections: {
+      placement: of('placement'),
+      neutron: of('neutron'),
+      glance: given['glance'] ?? empty,
+      cinder: of('cinder'),
+      service_user: empty,
+    },
+  });
+}
+
+test('what did not reach Neutron is asked again, as often as http_retries says', async () => {
+  const fake = await FakeCloud.start();
+  const broken = { isBroken: true };
+  fake
+    .on('GET', /\/ports\//, broken, broken, broken, { body: { port: { id: 'p' } } })
+    .on('PUT', /\/ports\//, broken)
+    .on('POST', /\/ports$/, broken);
+  const cloud = cloudOf(fake, { neutron: { http_retries: '2' } });
+  const context = serviceContext('req-1');
+  try {
+    assert.equal((await cloud.neutron.port(context, 'p'))['id'], 'p');
+    await assert.rejects(cloud.neutron.updatePort(context, 'p', {}), (err) => isFault(err, 'unavailable'));
+    // It may have been made all the same: nobody would know of the first one.
+    await assert.rejects(cloud.neutron.createPort(context, {}), (err) => isFault(err, 'unavailable'));
+    const times = (method: string) => fake.lines().filter((line) => line.startsWith(method)).length;
+    assert.ok(times('PUT') >= 3);
+    // Once more for a kept connection that was closed meanwhile.
+    assert.ok(times('POST') <= 2);
+  } finally {
+    cloud.close();
+    await fake.stop();
+  }
+});
+
+test('a port is made all the same when Neutron was only away for a moment', async () => {
+  const fake = await FakeCloud.start();
+  fake.on('POST', /\/ports$/, { status: 201, body: { port: { id: 'p' } } });
+  const cloud = cloudOf(fake, {});
+  const { url } = fake;
+  const context = userContext(fake, 'p');
+  await fake.stop();
+  const made = cloud.neutron.createPort(context, {});
+  try {
+    // By then the request before was refused too.
+    await assert.rejects(fetch(url));
+    await fake.listen(Number(new URL(url).port));
+    assert.equal((await made)['id'], 'p');
+  } finally {
+    cloud.close();
+    await fake.stop();
+  }
+});
+
+test('timeout = 0 is the limit of this service, not none at all', async () => {
+  const fake = await FakeCloud.start();
+  fake.on('GET', /\/ports\//, { body: { port: { id: 'p' } } });
+  const cloud = cloudOf(fake, { neutron: { timeout: '0' } });
+  try {
+    assert.equal((await cloud.neutron.port(serviceContext('req-1'), 'p'))['id'], 'p');
+  } finally {
+    cloud.close();
+    await fake.stop();
+  }
+});
+
+test('Glance is where api_servers says, and a service is of the type its section says', async () => {
+  const fake = await FakeCloud.start();
+  fake
+    .on('GET', /^\/elsewhere\/v2\/images\/i$/, { body: { id: 'i', status: 'active' } })
+    .on('GET', /^\/image\/v2\.0\/ports\//, { body: { port: { id: 'p' } } });
+  const cloud = cloudOf(fake, {
+    glance: { api_servers: `${fake.url}/elsewhere, http://192.0.2.1:9292` },
+    // Of all the types of this catalog none is Neutron's usual one.
+    neutron: { service_type: 'image' },
+  });
+  try {
+    assert.equal((await cloud.glance.show(userContext(fake, 'p'), 'i')).status, 'active');
+    assert.equal((await cloud.neutron.port(serviceContext('req-1'), 'p'))['id'], 'p');
+  } finally {
+    cloud.close();
+    await fake.stop();
+  }
+});

@@ -45,9 +45,14 @@ export class FakeCloud {
 
   static async start(): Promise<FakeCloud> {
     const cloud = new FakeCloud();
-    cloud.server.listen(0, '127.0.0.1');
-    await once(cloud.server, 'listening');
+    await cloud.listen(0);
     return cloud;
+  }
+
+  /** Comes back on a port after stop(). */
+  async listen(port: number): Promise<void> {
+    this.server.listen(port, '127.0.0.1');
+    await once(this.server, 'listening');
   }
 
   get url(): string {
