@@ -60,12 +60,15 @@ export async function reclaimDeleted(host: ComputeHost): Promise<void> {
   for (const instance of found) {
     if (!isDeletedFor(instance, host.options.DEFAULT.reclaim_instance_interval)) continue;
     const uuid = instance.text('uuid');
-    host.log.info('a deleted instance is reclaimed', { instance: uuid });
     await logged(host, uuid, () => host.lanes.run(uuid, () => reclaim(host, context, instance)));
   }
 }
 
+/** Differs: Nova believes its list, and deletes what was restored since. */
 async function reclaim(host: ComputeHost, context: RpcContext, instance: NovaObject): Promise<void> {
+  await host.conductor.objectCall(context, instance, { method: 'refresh' });
+  if (instance.text('vm_state') !== 'soft-delete' || instance.textOrNull('task_state') !== null) return;
+  host.log.info('a deleted instance is reclaimed', { instance: instance.text('uuid') });
   const devices = await host.conductor.classList(context, {
     object: 'BlockDeviceMappingList',
     method: 'get_by_instance_uuid',

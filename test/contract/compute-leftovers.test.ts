@@ -157,6 +157,24 @@ test('a soft-deleted instance whose time is not over can still be taken back', a
   assert.equal(bench.nova.instances.length, 1);
 });
 
+test('a soft-deleted instance that was taken back since it was listed is not deleted', async () => {
+  await configured('reclaim_instance_interval = 30');
+  bench.guests.add(UUID);
+  filtered({ ...bench.add(), vm_state: 'soft-delete', deleted_at: LONG_AGO });
+  await run('reclaim_queued_deletes');
+  assert.deepEqual(bench.guests.done, []);
+  assert.equal(bench.nova.instances.length, 1);
+});
+
+test('a soft-deleted instance that is being restored is not deleted', async () => {
+  await configured('reclaim_instance_interval = 30');
+  bench.guests.add(UUID, { power: POWER.shutdown });
+  const soft = { vm_state: 'soft-delete', deleted_at: LONG_AGO };
+  filtered({ ...bench.add({ ...soft, task_state: 'restoring' }), task_state: null });
+  await run('reclaim_queued_deletes');
+  assert.deepEqual(bench.guests.done, []);
+});
+
 test('a build over its time is an error that says so', async () => {
   await configured('instance_build_timeout = 60');
   const asked = filtered(bench.add({ vm_state: 'building', created_at: LONG_AGO }));
