@@ -25,6 +25,8 @@ export async function beginEvacuation(
   if (migration !== null) {
     migration.set('dest_compute', host.name);
     migration.set('dest_node', host.tracker.node.name);
+    // From 1.8 on migrations say which ComputeNode they lead to.
+    if (migration.isAtLeast(8)) migration.set('dest_compute_id', host.tracker.node.id);
     migration.set('dest_host', await hostAddress(host.options));
     migration.set('status', 'pre-migrating');
     await host.conductor.objectCall(context, migration, { method: 'save' });

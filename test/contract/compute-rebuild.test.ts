@@ -185,6 +185,21 @@ test('an evacuation that Nova wants stopped ends stopped', async () => {
   assert.deepEqual(statuses(), ['pre-migrating', 'done']);
 });
 
+test('a migration that knows nodes by their number is told that of this one', async () => {
+  const row = bench.add(AWAY);
+  const fields = { id: 13, instance_uuid: UUID, source_compute: 'node-b', status: 'accepted' };
+  await evacuate(row, { migration: primitive('Migration', fields) });
+  const asked = () => bench.calls().filter((call) => call.object === 'Migration');
+  assert.equal(asked()[0]?.changes?.['dest_compute_id'], undefined);
+  bench.nova.forget();
+  await bench.guests.destroy({ requestId: '' }, UUID);
+  Object.assign(row, AWAY);
+  // What primitive() makes of a migration.
+  const newer = { ...(primitive('Migration', fields) as Json), 'nova_object.version': '1.8' };
+  await evacuate(row, { migration: newer });
+  assert.equal(asked()[0]?.changes?.['dest_compute_id'], bench.host.tracker.node.id);
+});
+
 test('an evacuation that fails leaves no guest, no allocation and a migration that failed', async () => {
   const row = bench.add(AWAY);
   const kept = allocations();
