@@ -50,6 +50,8 @@ const EVER_MS = 2 ** 31 - 1;
 /** What may still end when its time is over: undo lists, writes to the database. */
 const LAST_WORK_MS = 5000;
 const DEFAULT_UPDATE_S = 60;
+/** A control plane is upgraded while its hosts go on, and none of them may notice. */
+const VERSION_MS = 600_000;
 const NAMES_SERVICE = 66;
 /** What work under way waits for. */
 const AWAITED: ReadonlySet<string> = new Set(['external_instance_event']);
@@ -130,15 +132,17 @@ export class ComputeService {
     service = record;
     await answered(() => tracker.update(adminContext(), true));
     await this.takeRequests(host);
+    const refresh = () => refreshVersion(conductor, record, configured);
     const beats = {
       conductor,
       service: record,
       everyMs: config.options.DEFAULT.report_interval * 1000,
       log,
-      onReturn: () => refreshVersion(conductor, record, configured),
+      onReturn: refresh,
     };
     this.run('heartbeat', (over) => heartbeat(beats, over), this.end.signal);
-    this.startTasks(host, tracker);
+    const renewal = { name: 'refresh_service_version', everyMs: VERSION_MS, run: refresh };
+    this.startTasks(host, [...this.reports(tracker), renewal]);
     log.info('ready', { host: this.name, node: tracker.node.uuid, version });
   }
 
@@ -265,14 +269,16 @@ export class ComputeService {
     for (const server of this.servers) await server.start(this.end.signal);
   }
 
-  private startTasks(host: ComputeHost, tracker: HostTracker): void {
-    const { periodic_fuzzy_delay: fuzzyS, update_resources_interval: updateS } = this.config.options.DEFAULT;
-    const update: Periodic = {
-      name: 'update_available_resource',
-      everyMs: (updateS > 0 ? updateS : DEFAULT_UPDATE_S) * 1000,
-      run: () => tracker.update(adminContext()),
-    };
-    const tasks = [...(updateS < 0 ? [] : [update]), ...periodicTasks(host)];
+  private reports(tracker: HostTracker): readonly Periodic[] {
+    const { update_resources_interval: updateS } = this.config.options.DEFAULT;
+    const everyMs = (updateS > 0 ? updateS : DEFAULT_UPDATE_S) * 1000;
+    const run = () => tracker.update(adminContext());
+    return updateS < 0 ? [] : [{ name: 'update_available_resource', everyMs, run }];
+  }
+
+  private startTasks(host: ComputeHost, own: readonly Periodic[]): void {
+    const { periodic_fuzzy_delay: fuzzyS } = this.config.options.DEFAULT;
+    const tasks = [...own, ...periodicTasks(host)];
     const { signal } = this.tasksEnd;
     const delayMs = Math.random() * fuzzyS * 1000;
     for (const task of tasks) {

@@ -107,14 +107,20 @@ export async function registerService(
   }
 }
 
-/** After the control plane was away: it may be of another release. */
+/**
+ * The control plane may be of a newer release than at the start: its next one
+ * would not begin beside a host that still tells of an old one. A version is
+ * never taken back, which Nova would refuse.
+ */
 export async function refreshVersion(
   conductor: Conductor,
   service: NovaObject,
   configured: number,
 ): Promise<void> {
   const version = await versionToReport(conductor, configured);
-  if (service.assign({ version }).length > 0) await saveService(conductor, adminContext(), service);
+  if (version <= (service.numberOrNull('version') ?? 0)) return;
+  service.set('version', version);
+  await saveService(conductor, adminContext(), service);
 }
 
 function tooOld(err: unknown, host: string, version: number): unknown {
