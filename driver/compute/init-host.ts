@@ -112,6 +112,7 @@ class HostRecovery {
       case 'leave':
         return;
       case 'fail':
+        if (recovery.endsRescue === true) await this.endRescue(instance.text('uuid'));
         await this.fail(instance, this.interrupted(instance));
         return;
       case 'clear':
@@ -132,6 +133,13 @@ class HostRecovery {
       case 'delete':
         await this.delete(instance);
     }
+  }
+
+  /** What fails here must not keep the instance in its task. */
+  private async endRescue(uuid: string): Promise<void> {
+    await this.host.guests.cancelRescue(this.call, uuid).catch((err: unknown) => {
+      this.host.log.error('a rescue was not taken back', { instance: uuid, error: describeChain(err) });
+    });
   }
 
   private async reboot(instance: NovaObject, type: 'SOFT' | 'HARD'): Promise<void> {

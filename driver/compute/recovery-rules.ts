@@ -21,8 +21,8 @@ export type Recovery =
   | { readonly kind: 'leave' }
   /** No task any more; and this vm_state, when one is named. */
   | { readonly kind: 'clear'; readonly vmState?: string; readonly starts: boolean }
-  /** In error, with a fault that says why. */
-  | { readonly kind: 'fail' }
+  /** In error, with a fault that says why. `endsRescue`: a guest that was put aside for a rescue comes back before. */
+  | { readonly kind: 'fail'; readonly endsRescue?: true }
   | { readonly kind: 'delete' }
   | { readonly kind: 'repeat'; readonly method: string }
   | { readonly kind: 'reboot'; readonly type: 'SOFT' | 'HARD' }
@@ -72,6 +72,8 @@ const OF_THE_API = [
 ];
 
 const LEAVE: Recovery = { kind: 'leave' };
+/** Which image it was to boot is not known any more; its own root must be what a hard reboot boots. */
+const RESCUE_FAILED: Recovery = { kind: 'fail', endsRescue: true };
 
 /**
  * True when the answer depends on whether work was begun.
@@ -103,7 +105,7 @@ function offOrInError({ vmState, taskState }: Found): Recovery {
     return taskState === 'restoring' ? { kind: 'repeat', method: 'restore_instance' } : LEAVE;
   }
   if (taskState === 'soft-deleting') return { kind: 'repeat', method: 'soft_delete_instance' };
-  return { kind: 'clear', starts: false };
+  return taskState === 'rescuing' ? RESCUE_FAILED : { kind: 'clear', starts: false };
 }
 
 function rebootOf({ vmState, taskState, power }: Found): Recovery | null {
@@ -142,9 +144,9 @@ function inTask(found: Found): Recovery {
     case 'soft-deleting':
       return { kind: 'repeat', method: 'soft_delete_instance' };
     case 'rescuing':
+      return RESCUE_FAILED;
     case 'unrescuing':
-      // Which root it would boot is not known.
-      return { kind: 'fail' };
+      return { kind: 'repeat', method: 'unrescue_instance' };
     default:
       return isOneOf(taskState, HARMLESS) ? clear(found, {}) : LEAVE;
   }

@@ -160,6 +160,12 @@ export class LxdClient {
     return instanceState.parse(await this.read(caller, `${urlOf(name)}/state`));
   }
 
+  /** Everything the daemon measures of the instances of one project, as text in the format of Prometheus. */
+  async metrics(caller: Caller, project: string): Promise<string> {
+    const path = `/1.0/metrics?project=${encodeURIComponent(project)}`;
+    return (await bytesOf(await this.rest.stream({ ...caller, method: 'GET', path }))).toString('utf8');
+  }
+
   /** The console's ring buffer. */
   async consoleLog(caller: Caller, name: string): Promise<Buffer> {
     const body = await this.rest.stream({ ...caller, method: 'GET', path: `${urlOf(name)}/console` });

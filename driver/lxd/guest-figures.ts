@@ -6,8 +6,8 @@ import type { Capacity, Diagnostics } from './guest-types.ts';
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-/** `now` in milliseconds since 1970. */
-export function diagnosticsOf(found: LxdInstance, state: LxdState, now: number): Diagnostics {
+/** All but the disks. `now` in milliseconds since 1970. */
+export function diagnosticsOf(found: LxdInstance, state: LxdState, now: number): Omit<Diagnostics, 'disks'> {
   const cpus = Math.max(1, Number(found.config['limits.cpu'] ?? '1') || 1);
   const started = Date.parse(found.last_used_at);
   return {
@@ -15,8 +15,6 @@ export function diagnosticsOf(found: LxdInstance, state: LxdState, now: number):
     // The kernel counts a guest as a whole: every CPU gets its share of that.
     cpus: Array.from({ length: cpus }, (_none, id) => ({ id, timeNs: Math.floor(state.cpu.usage / cpus) })),
     nics: nicsOf(found, state),
-    // Nobody counts what a guest reads and writes.
-    disks: [],
     memory: {
       maximumMiB: Number(/^(\d+)MiB$/.exec(found.config['limits.memory'] ?? '')?.[1] ?? '0'),
       usedMiB: Math.floor(state.memory.usage / MIB),

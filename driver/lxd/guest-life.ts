@@ -110,18 +110,27 @@ export class GuestLife {
   async unrescue(caller: Caller, uuid: string): Promise<void> {
     const { client, finder } = this.parts;
     await failingAs('NovaException', uuid, async () => {
-      const kept = await finder.kept(caller, uuid);
-      if (kept === null) {
-        // It was brought back before an answer could be given; what is there is the guest.
-        await finder.find(caller, uuid);
-        return;
-      }
-      this.parts.closeConsole(uuid);
-      const rescuer = await client.byUuid(caller, uuid);
-      if (rescuer !== null) await this.remove(caller, rescuer);
-      const name = await this.putBack(caller, uuid);
-      if (name !== null) await client.changeState(caller, name, { action: 'start' });
+      if (!(await this.endRescue(caller, uuid)))
+        this.parts.log.info('a guest was back already', { instance: uuid });
+      const { name, status } = await finder.find(caller, uuid);
+      // One that was brought back before an answer could be given may run.
+      if (status === 'Stopped') await client.changeState(caller, name, { action: 'start' });
     });
+  }
+
+  async cancelRescue(caller: Caller, uuid: string): Promise<void> {
+    await failingAs('NovaException', uuid, () => this.endRescue(caller, uuid));
+  }
+
+  /** The rescuer goes and the guest has its place again. False: it was not put aside. */
+  private async endRescue(caller: Caller, uuid: string): Promise<boolean> {
+    const { client, finder, closeConsole } = this.parts;
+    if ((await finder.kept(caller, uuid)) === null) return false;
+    closeConsole(uuid);
+    const rescuer = await client.byUuid(caller, uuid);
+    if (rescuer !== null) await this.remove(caller, rescuer);
+    await this.putBack(caller, uuid);
+    return true;
   }
 
   /** Makes an instance, with its drive in it before it starts. */
@@ -180,16 +189,15 @@ export class GuestLife {
     }
   }
 
-  /** The guest that was put aside has its name and its marker again; its name, null when none was. */
-  private async putBack(caller: Caller, uuid: string): Promise<string | null> {
+  /** The guest that was put aside, if one was, has its name and its marker again. */
+  private async putBack(caller: Caller, uuid: string): Promise<void> {
     const { client, finder } = this.parts;
     const kept = await finder.kept(caller, uuid);
-    if (kept === null) return null;
+    if (kept === null) return;
     const name = kept.name.endsWith(RESCUE_SUFFIX) ? kept.name.slice(0, -RESCUE_SUFFIX.length) : kept.name;
     if (name !== kept.name) await client.rename(caller, kept.name, name);
     await client.patch(caller, name, { config: { [UUID_KEY]: uuid, [KEPT_KEY]: '' } });
     finder.noteName(uuid, name);
-    return name;
   }
 
   /**

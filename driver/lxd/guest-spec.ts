@@ -1,4 +1,5 @@
 /** A server of Nova's as the definition of a container, and changes of it. Pure. */
+import { isUtf8 } from 'node:buffer';
 import type { NetworkInfo, Vif } from '../cloud/vif.ts';
 import { UUID_KEY, type LxdInstance } from './client.ts';
 import { flavorLimits } from './flavor-limits.ts';
@@ -62,8 +63,7 @@ export function guestBody(instance: NovaInstance, vifs: NetworkInfo, options: Sp
 
 /** The same with what templates of LXD's images make a NoCloud seed of, which cloud-init would believe first. */
 export function withSeeds(body: InstanceBody, instance: NovaInstance): InstanceBody {
-  const userData =
-    instance.userData === null ? '' : Buffer.from(instance.userData, 'base64').toString('utf8');
+  const userData = instance.userData === null ? '' : seedText(Buffer.from(instance.userData, 'base64'));
   const meta = [
     `instance-id: ${instance.uuid}`,
     `local-hostname: ${JSON.stringify(instance.hostname)}`,
@@ -77,6 +77,20 @@ export function withSeeds(body: InstanceBody, instance: NovaInstance): InstanceB
     ...(userData === '' ? {} : { 'user.user-data': userData }),
   };
   return { ...body, config: { ...seeds, ...body.config } };
+}
+
+/** A key holds text: what is none (user data are often compressed) is a message of MIME, which cloud-init opens. */
+function seedText(userData: Buffer): string {
+  if (isUtf8(userData)) return userData.toString('utf8');
+  const isGzip = userData[0] === 0x1f && userData[1] === 0x8b;
+  return [
+    'MIME-Version: 1.0',
+    `Content-Type: application/${isGzip ? 'gzip' : 'octet-stream'}`,
+    'Content-Transfer-Encoding: base64',
+    '',
+    ...(userData.toString('base64').match(/.{1,76}/g) ?? []),
+    '',
+  ].join('\n');
 }
 
 /** The body of the guest that looks after another one, which is called `kept` meanwhile. */

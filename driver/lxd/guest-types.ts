@@ -101,6 +101,8 @@ export interface Guests {
   /** Boots another root; the old one is at /mnt/rescued inside. */
   rescue(caller: Caller, request: RescueRequest): Promise<void>;
   unrescue(caller: Caller, uuid: string): Promise<void>;
+  /** After a rescue that was cut off: the guest has its place again, and is off. Harmless when it was not put aside. */
+  cancelRescue(caller: Caller, uuid: string): Promise<void>;
   /** Running or not. */
   attachInterface(caller: Caller, instance: NovaInstance, vif: Vif): Promise<void>;
   /** Harmless when it is gone. */

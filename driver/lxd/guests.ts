@@ -6,6 +6,7 @@
  * rescuer, which has the marker then, and the guest itself waits under another
  * name. `boot.autostart` is off: whether a guest runs is Nova's affair.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ComputeOptions } from '../../config/options/compute.ts';
 import type { Log } from '../../process/log.ts';
 import { novaError } from '../rpc/nova-error.ts';
@@ -13,6 +14,7 @@ import { UUID_KEY, type Caller, type LxdClient } from './client.ts';
 import { ConsoleBridge } from './console-bridge.ts';
 import { guestError, failingAs } from './guest-faults.ts';
 import { capacityOf, diagnosticsOf } from './guest-figures.ts';
+import { diskFigures } from './guest-disks.ts';
 import { GuestFinder } from './guest-finder.ts';
 import { GuestLife } from './guest-life.ts';
 import { GuestNics } from './guest-nics.ts';
@@ -20,6 +22,8 @@ import { powerOf } from './guest-power.ts';
 import { GuestState } from './guest-state.ts';
 import type { Capacity, Diagnostics, Guests } from './guest-types.ts';
 import { setPassword } from './set-password.ts';
+
+const PASSWORD_MS = 5000;
 
 export interface GuestsParts {
   readonly client: LxdClient;
@@ -38,6 +42,9 @@ export function createGuests({ client, options, log }: GuestsParts): Guests {
   const life = new GuestLife({ client, finder, log, pool, template, closeConsole });
   const state = new GuestState({ client, finder, log, pool, closeConsole });
   const nics = new GuestNics(client, finder);
+  // A guest that is turned off as soon as it is there must have its password all the same; one that hangs has not.
+  const passwordSet = (uuid: string): Promise<void> =>
+    Promise.race([life.settled(uuid), sleep(PASSWORD_MS, undefined, { ref: false })]);
   return {
     list: async (caller) =>
       (await finder.all(caller)).map((one) => ({
@@ -49,14 +56,21 @@ export function createGuests({ client, options, log }: GuestsParts): Guests {
     spawn: (caller, request) => life.spawn(caller, request),
     destroy: (caller, uuid) => life.destroy(caller, uuid),
     powerOn: (caller, uuid, vifs) => state.powerOn(caller, uuid, vifs),
-    powerOff: (caller, uuid, timeoutS) => state.powerOff(caller, uuid, timeoutS),
-    reboot: (caller, instance, how) => state.reboot(caller, instance, how),
+    powerOff: async (caller, uuid, timeoutS) => {
+      await passwordSet(uuid);
+      await state.powerOff(caller, uuid, timeoutS);
+    },
+    reboot: async (caller, instance, how) => {
+      await passwordSet(instance.uuid);
+      await state.reboot(caller, instance, how);
+    },
     pause: (caller, uuid) => state.pause(caller, uuid),
     unpause: (caller, uuid) => state.unpause(caller, uuid),
     suspend: (caller, uuid) => state.suspend(caller, uuid),
     resume: (caller, uuid) => state.resume(caller, uuid),
     rescue: (caller, request) => life.rescue(caller, request),
     unrescue: (caller, uuid) => life.unrescue(caller, uuid),
+    cancelRescue: (caller, uuid) => life.cancelRescue(caller, uuid),
     attachInterface: (caller, instance, vif) => nics.attach(caller, instance.uuid, vif),
     detachInterface: (caller, uuid, vif) => nics.detach(caller, uuid, vif),
     rename: (caller, uuid, displayName) => rename(client, finder, caller, uuid, displayName),
@@ -101,7 +115,11 @@ async function diagnostics(
 ): Promise<Diagnostics> {
   const found = await finder.find(caller, uuid);
   try {
-    return diagnosticsOf(found, await client.state(caller, found.name), Date.now());
+    const [state, metrics] = await Promise.all([
+      client.state(caller, found.name),
+      client.metrics(caller, found.project),
+    ]);
+    return { ...diagnosticsOf(found, state, Date.now()), disks: diskFigures(metrics, found.name) };
   } catch (err) {
     throw guestError('NovaException', uuid, err);
   }

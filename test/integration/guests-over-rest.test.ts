@@ -82,7 +82,7 @@ test('a server is made, found, renamed, measured and destroyed', TIMEOUT, async 
   assert.equal(found.config['boot.autostart'], 'false');
 
   const figures = await guests.diagnostics(caller, uuid);
-  assert.ok(figures.uptimeS < 120);
+  assert.ok(figures.uptimeS < 120 && figures.disks.every((disk) => disk.device !== ''));
   assert.equal(figures.memory.maximumMiB, 64);
   assert.ok((figures.cpus[0]?.timeNs ?? 0) > 0);
   assert.equal(figures.nics[0]?.mac, 'fa:16:3e:8c:52:49');

@@ -115,6 +115,11 @@ export class FakeGuests implements Guests {
     this.here(uuid).isRescued = false;
   }
 
+  async cancelRescue(_caller: Caller, uuid: string): Promise<void> {
+    await this.turn('cancelRescue', uuid, POWER.shutdown);
+    this.here(uuid).isRescued = false;
+  }
+
   async attachInterface(_caller: Caller, instance: NovaInstance, vif: Vif): Promise<void> {
     await this.enter('attachInterface', instance.uuid, `attachInterface ${vif.id}`);
     const guest = this.here(instance.uuid);

@@ -25,6 +25,7 @@ function found(given: Partial<Found>): Found {
 
 const LEAVE: Recovery = { kind: 'leave' };
 const FAIL: Recovery = { kind: 'fail' };
+const RESCUE_FAILED: Recovery = { kind: 'fail', endsRescue: true };
 const DELETE: Recovery = { kind: 'delete' };
 const repeat = (method: string): Recovery => ({ kind: 'repeat', method });
 const reboot = (type: 'SOFT' | 'HARD'): Recovery => ({ kind: 'reboot', type });
@@ -96,13 +97,14 @@ const ROWS: readonly (readonly [string, string | null, Found['power'], Recovery]
   ['suspended', 'resuming', POWER.suspended, repeat('resume_instance')],
   ['suspended', 'resuming', ON, clear('active')],
   ['suspended', 'resuming', OFF, clear()],
-  ['active', 'rescuing', ON, FAIL],
-  ['rescued', 'unrescuing', OFF, FAIL],
+  ['active', 'rescuing', ON, RESCUE_FAILED],
+  ['stopped', 'rescuing', POWER.noState, RESCUE_FAILED],
+  ['rescued', 'unrescuing', OFF, repeat('unrescue_instance')],
   ['active', 'soft-deleting', ON, repeat('soft_delete_instance')],
   ['error', 'soft-deleting', ON, repeat('soft_delete_instance')],
   ['soft-delete', 'restoring', OFF, repeat('restore_instance')],
   ['error', 'reboot_started_hard', OFF, clear()],
-  ['error', 'rescuing', OFF, clear()],
+  ['error', 'rescuing', OFF, RESCUE_FAILED],
   ['active', 'a task nobody knows', ON, LEAVE],
 ];
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import type { LxdInstance } from '../../../../driver/lxd/client.ts';
 import {
   guestBody,
@@ -130,6 +131,28 @@ test('seeds are YAML that holds any key and name', () => {
   const none = withSeeds(body, novaInstance({ key_data: null, user_data: null })).config;
   assert.doesNotMatch(none['user.meta-data'] ?? '', /public-keys/);
   assert.equal(none['user.user-data'], undefined);
+});
+
+test('user data that are no text come through as what they are', () => {
+  const body = guestBody(novaInstance(), [], OPTIONS);
+  const seedOf = (data: Buffer): string => {
+    const { config } = withSeeds(body, novaInstance({ user_data: data.toString('base64') }));
+    return config['user.user-data'] ?? '';
+  };
+  const packed = gzipSync('#cloud-config\n');
+  for (const [data, type] of [
+    [packed, 'gzip'],
+    [Buffer.from([0xff, 0xfe, 0x00]), 'octet-stream'],
+  ] as const) {
+    const [head = '', sent = ''] = seedOf(data).split('\n\n');
+    assert.deepEqual(head.split('\n'), [
+      'MIME-Version: 1.0',
+      `Content-Type: application/${type}`,
+      'Content-Transfer-Encoding: base64',
+    ]);
+    assert.deepEqual(Buffer.from(sent, 'base64'), data);
+  }
+  assert.equal(seedOf(Buffer.from('#cloud-config ä\n')), '#cloud-config ä\n');
 });
 
 test('a port that is bound to nothing is refused', () => {

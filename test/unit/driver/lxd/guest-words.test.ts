@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { guestError, failingAs, spawnError } from '../../../../driver/lxd/guest-faults.ts';
+import { diskFigures } from '../../../../driver/lxd/guest-disks.ts';
 import { capacityOf } from '../../../../driver/lxd/guest-figures.ts';
 import { powerOf } from '../../../../driver/lxd/guest-power.ts';
 import { POWER } from '../../../../driver/lxd/guest-types.ts';
@@ -98,6 +99,27 @@ test('what the host has is read from its resources', () => {
     cpu: { arch: 'x86_64', model: 'CPU 9', vendor: 'V', sockets: 1, cores: 2, threads: 2 },
     lxcVersion: '5.0.2',
   });
+});
+
+test('what a guest reads and writes is found among what all guests do', () => {
+  const labels = (device: string, name: string) =>
+    `device="${device}",name="${name}",project="default",type="c"`;
+  const text = [
+    '# TYPE lxd_disk_read_bytes_total counter',
+    `lxd_disk_read_bytes_total{${labels('sda', 'instance-1')}} 4096`,
+    `lxd_disk_reads_completed_total{${labels('sda', 'instance-1')}} 1`,
+    `lxd_disk_written_bytes_total{${labels('sda', 'instance-1')}} 1.5e+06`,
+    `lxd_disk_writes_completed_total{${labels('sda', 'instance-1')}} 2`,
+    `lxd_disk_read_bytes_total{${labels('loop3', 'instance-1')}} 512`,
+    `lxd_disk_read_bytes_total{${labels('sda', 'instance-12')}} 7`,
+    `lxd_filesystem_size_bytes{device="overlay",name="instance-1"} 9`,
+    '# EOF',
+  ].join('\n');
+  assert.deepEqual(diskFigures(text, 'instance-1'), [
+    { device: 'sda', readBytes: 4096, readRequests: 1, writeBytes: 1_500_000, writeRequests: 2 },
+    { device: 'loop3', readBytes: 512, readRequests: 0, writeBytes: 0, writeRequests: 0 },
+  ]);
+  assert.deepEqual(diskFigures(text, 'instance-2'), []);
 });
 
 test('a range of ports is two numbers', () => {
