@@ -36,7 +36,7 @@ function readOption(
   name: string,
   option: Option<unknown>,
 ): unknown {
-  const given = groups.get(group)?.get(name) ?? [];
+  const given = writtenAt(groups, group, name) ?? writtenAt(groups, ...(option.formerly ?? ['', ''])) ?? [];
   const last = given.at(-1);
   if (last === undefined) return option.fallback;
   const parse = (parser: Option<unknown>, value: IniValue): unknown => {
@@ -48,6 +48,10 @@ function readOption(
     }
   };
   return isMany(option) ? given.map((value) => parse(option.one, value)) : parse(option, last);
+}
+
+function writtenAt(groups: IniGroups, group: string, name: string): readonly IniValue[] | undefined {
+  return groups.get(group)?.get(name);
 }
 
 /** What is written in one group, known options or not, with `$name` replaced; the last value of each. */
@@ -71,10 +75,15 @@ function textOf(table: OptionTable, groups: IniGroups, group: string, name: stri
 
 function unknownOptions(table: OptionTable, groups: IniGroups): string[] {
   const warnings: string[] = [];
+  const former = new Set(
+    Object.values(table).flatMap((options) =>
+      Object.values(options).flatMap(({ formerly }) => (formerly === undefined ? [] : [formerly.join(' ')])),
+    ),
+  );
   for (const [group, options] of groups) {
     const known = table[group];
     for (const [name, values] of options) {
-      if (known?.[name] !== undefined) continue;
+      if (known?.[name] !== undefined || former.has(`${group} ${name}`)) continue;
       const first = values[0];
       const place = first === undefined ? '' : ` (${first.file} line ${String(first.line)})`;
       warnings.push(`unknown option [${group}] ${name}${place} is ignored`);

@@ -141,11 +141,16 @@ const WORK = {
     fallback: 'reap',
     help: 'What is done with instances that run although they are deleted: noop, log, shutdown or reap.',
   }),
-  running_deleted_instance_poll_interval: seconds(1800, 'Seconds between two searches for them; 0: never.'),
+  running_deleted_instance_poll_interval: seconds(
+    1800,
+    'Seconds between two searches for them; 0: never.',
+    -1,
+  ),
   running_deleted_instance_timeout: seconds(0, 'Seconds after the deletion before something is done.'),
   instance_delete_interval: seconds(
     300,
     'Seconds between two searches for what deleted instances and ended consoles left behind; 0: never.',
+    -1,
   ),
   reboot_timeout: seconds(0, 'Seconds after which a reboot counts as hung; 0: never.'),
   rescue_timeout: seconds(0, 'Seconds after which a rescue is ended; 0: never.'),
@@ -184,7 +189,6 @@ const WORK = {
   }),
   force_config_drive: booleanOption({ fallback: false, help: 'Give every instance a config drive.' }),
   password_length: integerOption({ fallback: 12, min: 1, max: 255, help: 'Length of passwords made here.' }),
-  dhcp_domain: textOption({ fallback: 'novalocal', help: 'Domain of the names in metadata.' }),
 } as const;
 
 export const COMPUTE_OPTIONS = {
@@ -206,6 +210,18 @@ export const COMPUTE_OPTIONS = {
       86_400,
       'Seconds an image is kept after its last use.',
     ),
+  },
+  api: {
+    dhcp_domain: textOption({
+      fallback: 'novalocal',
+      formerly: ['DEFAULT', 'dhcp_domain'],
+      help: 'Domain of the names in the metadata of a config drive; empty: bare names.',
+    }),
+    vendordata_jsonfile_path: pathOption({
+      fallback: '',
+      formerly: ['DEFAULT', 'vendordata_jsonfile_path'],
+      help: "File of JSON that is a config drive's vendor data.",
+    }),
   },
   upgrade_levels: {
     compute: textOption({ fallback: '', help: 'Read for the log only: every 6.x is accepted.' }),

@@ -14,6 +14,8 @@ export interface Option<T> {
   readonly shown?: string;
   /** Never printed. */
   readonly secret: boolean;
+  /** Group and name it had in older releases; read when nothing is written at its own place. */
+  readonly formerly?: readonly [string, string];
   /** Throws an Error whose text says what the value must be. */
   parse(text: string): T;
 }
@@ -39,6 +41,7 @@ interface Common<T> {
   readonly restart?: boolean;
   readonly shown?: string;
   readonly secret?: boolean;
+  readonly formerly?: readonly [string, string];
 }
 
 function option<T>(kind: string, given: Common<T>, parse: (text: string) => T): Option<T> {
@@ -49,6 +52,7 @@ function option<T>(kind: string, given: Common<T>, parse: (text: string) => T): 
     restart: given.restart ?? true,
     secret: given.secret ?? false,
     ...(given.shown === undefined ? {} : { shown: given.shown }),
+    ...(given.formerly === undefined ? {} : { formerly: given.formerly }),
     parse,
   };
 }

@@ -1,5 +1,6 @@
 /** What a guest is made of, and its start with the wait for its ports: for builds, and whoever makes guests anew. */
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeChain, Fault } from '../../process/fault.ts';
 import type { CallContext } from '../cloud/call-context.ts';
@@ -9,6 +10,7 @@ import type { NetworkInfo } from '../cloud/vif.ts';
 import { configDrive, needsConfigDrive, type DriveOptions, type FileTree } from '../lxd/config-drive.ts';
 import type { Flavor, NovaInstance } from '../lxd/nova-instance.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
+import { isRecord } from '../rpc/json.ts';
 import { isNovaError, novaError } from '../rpc/nova-error.ts';
 import { unlessDeleted } from './doomed.ts';
 import type { ComputeHost, SpawnRequest } from './host.ts';
@@ -41,7 +43,7 @@ export interface DriveParts {
 
 /** The config drive of an instance; null when it gets none. */
 export function makeDrive(
-  host: Pick<ComputeHost, 'options'>,
+  host: Pick<ComputeHost, 'options' | 'log'>,
   record: NovaObject,
   instance: NovaInstance,
   parts: DriveParts,
@@ -49,12 +51,26 @@ export function makeDrive(
   // Differs: files of the user's have no other way into a container.
   if (parts.files.length === 0 && !wantsDrive(host, record)) return null;
   return configDrive(instance, parts.vifs, {
-    dhcpDomain: host.options.DEFAULT.dhcp_domain,
+    dhcpDomain: host.options.api.dhcp_domain,
     adminPassword: parts.adminPassword,
     files: parts.files,
     randomSeed: randomBytes(512).toString('base64'),
-    vendorData: {},
+    vendorData: vendorData(host),
   });
+}
+
+/** Read for each drive, as Nova does; a server is built without it rather than not at all. */
+function vendorData({ options, log }: Pick<ComputeHost, 'options' | 'log'>): DriveOptions['vendorData'] {
+  const { vendordata_jsonfile_path: path } = options.api;
+  if (path === '') return {};
+  try {
+    const read: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (isRecord(read)) return read;
+    log.warn('vendor data are no JSON object', { path });
+  } catch (err) {
+    log.warn('vendor data were not read', { path, error: describeChain(err) });
+  }
+  return {};
 }
 
 function wantsDrive(host: Pick<ComputeHost, 'options'>, record: NovaObject): boolean {

@@ -1,5 +1,8 @@
 /** Builds and deletes beside what was recorded: what a guest gets, what is waited for, what others do meanwhile. */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Fault } from '../../process/fault.ts';
@@ -38,6 +41,26 @@ test('a config drive is made when the server asks for one, and the record says s
   assert.equal(metadata['uuid'], asked.uuid);
   assert.equal(metadata['admin_pass'], asked.args['admin_password']);
   assert.match(fileOf('openstack/latest/network_data.json'), /fa:16:3e/);
+});
+
+test('a config drive has the domain and the vendor data of the configuration', async () => {
+  const path = join(await mkdtemp(join(tmpdir(), 'vendor-')), 'vendor.json');
+  await writeFile(path, '{"cloud-init": "#cloud-config"}');
+  const metadataWith = async (file: string) => {
+    await remake(
+      `force_config_drive = true\n[api]\ndhcp_domain = example.org\nvendordata_jsonfile_path = ${file}\n`,
+    );
+    await bench.ask(bench.record('boot-no-network'));
+    return fileOf('openstack/latest/vendor_data.json');
+  };
+  assert.equal(await metadataWith(path), '{"cloud-init":"#cloud-config"}');
+  assert.match(fileOf('openstack/latest/vendor_data2.json'), /^\{"static":\{"cloud-init"/);
+  assert.match(fileOf('openstack/latest/meta_data.json'), /"hostname":"[^".]+\.example\.org"/);
+  // As in Nova: a broken file is no reason to build nothing.
+  await writeFile(path, '{');
+  assert.equal(await metadataWith(path), '{}');
+  assert.equal(await metadataWith(`${path}.gone`), '{}');
+  await rm(dirname(path), { recursive: true });
 });
 
 test('where every server gets a config drive, its record says that it has one', async () => {

@@ -49,6 +49,23 @@ test('a nova.conf as operators write it is read', () => {
   assert.deepEqual(warnings, ['unknown option [libvirt] virt_type (nova.conf line 29) is ignored']);
 });
 
+test('an option that moved is read where it is now, else where it was', () => {
+  const domainOf = (text: string) => {
+    const { values, warnings } = readOptions(COMPUTE_OPTIONS, readIni(text, 'nova.conf'));
+    assert.deepEqual(warnings, []);
+    return values.api.dhcp_domain;
+  };
+  assert.equal(domainOf(''), 'novalocal');
+  assert.equal(domainOf('[DEFAULT]\ndhcp_domain = old.example\n'), 'old.example');
+  assert.equal(domainOf('[DEFAULT]\ndhcp_domain = old.example\n[api]\ndhcp_domain =\n'), '');
+});
+
+test('intervals that Nova turns off by -1 can be turned off so', () => {
+  const off = 'instance_delete_interval = -1\nrunning_deleted_instance_poll_interval = -1\n';
+  const { values } = readOptions(COMPUTE_OPTIONS, readIni(`[DEFAULT]\n${off}`, 'nova.conf'));
+  assert.equal(values.DEFAULT.instance_delete_interval, -1);
+});
+
 test('each option has a help text, and passwords are marked as such', () => {
   for (const [group, options] of Object.entries(COMPUTE_OPTIONS)) {
     for (const [name, option] of Object.entries(options)) {
