@@ -6,12 +6,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { faultPoint } from '../../process/fault-points.ts';
-import { Fault } from '../../process/fault.ts';
+import { Fault, isFault } from '../../process/fault.ts';
 import { Undo } from '../../process/undo.ts';
 import { steps } from '../../native/steps.ts';
-import type { MountFlag } from '../../native/steps.ts';
+import type { MountFlag, Step } from '../../native/steps.ts';
 import type { DeviceMap, StringMap } from '../db/rows.ts';
 import { balanceCpus } from './cpu-balance.ts';
+import { innerPathOf } from './device-keys.ts';
 import { diskLimits } from './disk-limits.ts';
 import { planDisk, planUnix } from './disks.ts';
 import { hotPlugNic, hotUnplugNic } from './hot-nic.ts';
@@ -244,10 +245,19 @@ async function plugDisk({ parts, running, expanded, name, config }: Plug): Promi
   for (const word of ['shared', 'slave', 'unbindable'] as const) {
     if (mount.options.includes(word) || mount.options.includes(`r${word}`)) flags.push(word);
   }
-  await parts.native.run([
+  await changeMounts(parts, `add disk "${name}" to the running container`, [
     steps.idmap(extents),
     steps.mountInto(running.initPid, mount.source, mount.target, flags),
   ]);
+}
+
+/** What stands in the way is mostly in the guest: a file where a folder is wanted, or a link. */
+async function changeMounts(parts: RuntimeParts, what: string, plan: readonly Step[]): Promise<void> {
+  try {
+    await parts.native.run(plan);
+  } catch (err) {
+    throw isFault(err, 'native_failed') ? new Fault('bad_request', what, { cause: err }) : err;
+  }
 }
 
 async function plugUnix({ parts, running, expanded, name, config }: Plug): Promise<void> {
@@ -259,7 +269,7 @@ async function plugUnix({ parts, running, expanded, name, config }: Plug): Promi
   if (extents.length === 0 && devices !== undefined) {
     await writeFile(join(devices, running.cgroup, 'devices.allow'), plan.rule);
   }
-  await parts.native.run([
+  await changeMounts(parts, `add device "${name}" to the running container`, [
     steps.mkdir(dir, '0711'),
     steps.idmap(extents),
     plan.node,
@@ -281,9 +291,11 @@ export async function unplugDevice(
     case 'disk':
     case 'unix-char':
     case 'unix-block': {
-      const target = config['path'] ?? config['source'] ?? '';
+      const target = innerPathOf(config['path'] ?? config['source'] ?? '');
       if (target === '/') return;
-      await parts.native.run([steps.umountFrom(running.initPid, target, config['type'] !== 'disk')]);
+      await changeMounts(parts, `remove device "${name}" from the running container`, [
+        steps.umountFrom(running.initPid, target, config['type'] !== 'disk'),
+      ]);
       return;
     }
     default:

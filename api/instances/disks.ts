@@ -10,6 +10,7 @@ import type { Step } from '../../native/steps.ts';
 import { steps } from '../../native/steps.ts';
 import type { StringMap } from '../db/rows.ts';
 import { runTool } from '../tools.ts';
+import { innerPathOf } from './device-keys.ts';
 import type { MountEntry } from './lxc-config.ts';
 import type { Expanded } from './types.ts';
 import { isPrivateSource } from './private-disks.ts';
@@ -86,7 +87,7 @@ export async function planDisk(device: string, config: StringMap): Promise<Mount
     );
   }
   const readonly = parseBool(config['readonly']);
-  const target = config['path'] ?? '';
+  const target = innerPathOf(config['path'] ?? '');
   if (found.isBlockDevice()) {
     const fstype = await fileSystemOf(device, source);
     const options = [readonly ? 'ro' : 'rw', ...rawOptions(config)];
@@ -128,7 +129,7 @@ export interface UnixPlan {
 export async function planUnix(device: string, config: StringMap, nodeDir: string): Promise<UnixPlan | null> {
   const kind = config['type'] === 'unix-block' ? 'b' : 'c';
   const source = config['source'] ?? config['path'] ?? '';
-  const target = config['path'] ?? config['source'] ?? '';
+  const target = innerPathOf(config['path'] ?? config['source'] ?? '');
   const numbers = await deviceNumbers(device, config, source, kind);
   if (numbers === null) return null;
   const file = join(nodeDir, `unix.${device}.${target.replace(/^\/+/, '').replaceAll('/', '-')}`);
@@ -142,7 +143,7 @@ export async function planUnix(device: string, config: StringMap, nodeDir: strin
   return {
     mount: {
       source: file,
-      target: posix.normalize(target),
+      target,
       fstype: 'none',
       options: ['bind'],
       isDirectory: false,

@@ -210,6 +210,12 @@ const state = (action: string, more: object = {}): Pick<Line, 'ask' | 'body' | '
   body: { action, timeout: -1, force: false, stateful: false, ...more },
   code: 202,
 });
+const disk = (source: string, path: string, required = 'true'): Record<string, string> => ({
+  type: 'disk',
+  source,
+  path,
+  required,
+});
 const STATES: readonly Line[] = [
   {
     ...state('stop'),
@@ -262,6 +268,23 @@ const STATES: readonly Line[] = [
   { ask: `PUT ${I}`, body: { state: null }, code: 400 },
   { ask: `POST ${I}`, body: { name: 'cff', source: TINY, start: true }, code: 202, ends: 'Success' },
   { ask: `GET ${I}/cff`, code: 200, holds: { status: 'Running' } },
+  {
+    ask: `PATCH ${I}/cff`,
+    body: { devices: { d1: disk('/nothing', '/mnt/n', 'false'), d2: disk('/etc/hostname', 'root//h/') } },
+    code: 200,
+  },
+  {
+    ask: `PATCH ${I}/cff`,
+    body: { devices: { d3: disk('/etc/hostname', '/etc') } },
+    code: 400,
+    error: /^add disk "d3" to the running container: /,
+  },
+  {
+    ask: `PUT ${I}/cff`,
+    body: { profiles: ['default'], devices: {}, config: {} },
+    code: 202,
+    ends: 'Success',
+  },
   {
     ask: 'PUT /1.0/containers',
     body: { state: { action: 'stop', force: true } },
