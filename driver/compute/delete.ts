@@ -7,6 +7,7 @@ import type { RpcHandler } from '../rpc/server.ts';
 import { deviceList } from './build-request.ts';
 import { announceDelete } from './doomed.ts';
 import type { ComputeHost } from './host.ts';
+import { insist, isConductorAway } from './insist.ts';
 import { LIFE_CYCLE, onInstance, setError, workOf, type Work } from './method.ts';
 import { notifyInstance } from './notifications.ts';
 import { shutDown } from './shutdown.ts';
@@ -39,7 +40,8 @@ export async function deleteInstance(
   const uuid = instance.text('uuid');
   try {
     host.events.cancel(uuid);
-    await deleteOne(host, work, devices);
+    const insisted = { instance: uuid, what: 'delete the instance', isWorth: isConductorAway };
+    await insist(host, insisted, () => deleteOne(host, work, devices));
   } catch (err) {
     if (isNovaError(err, 'InstanceNotFound')) {
       host.log.info('an instance to delete is gone already', { instance: uuid });

@@ -12,6 +12,7 @@ import { isNovaError } from '../rpc/nova-error.ts';
 import type { Json } from '../rpc/json.ts';
 import type { RpcHandler } from '../rpc/server.ts';
 import type { ComputeHost } from './host.ts';
+import { insist, isConductorAway } from './insist.ts';
 
 /** One call of a method on an instance. */
 export interface Work {
@@ -101,7 +102,9 @@ async function guardFault(
   } catch (err) {
     if (rules.recordsFault === true && !isNovaError(err, 'InstanceNotFound')) {
       const at = { instanceUuid: given.instance.text('uuid'), host: host.name };
-      await recordFault(host.conductor, given.context, at, err).catch((failure: unknown) => {
+      const record = () => recordFault(host.conductor, given.context, at, err);
+      const insisted = { instance: at.instanceUuid, what: 'record the fault', isWorth: isConductorAway };
+      await insist(host, insisted, record).catch((failure: unknown) => {
         host.log.warn('a fault was not recorded', {
           instance: at.instanceUuid,
           error: describeChain(failure),
@@ -116,7 +119,12 @@ async function revertTaskState(host: ComputeHost, given: Work, err: unknown): Pr
   if (isTakenOver(err)) return;
   try {
     given.instance.set('task_state', null);
-    await saveInstance(host.conductor, given.context, given.instance);
+    const insisted = {
+      instance: given.instance.text('uuid'),
+      what: 'end its task',
+      isWorth: isConductorAway,
+    };
+    await insist(host, insisted, () => saveInstance(host.conductor, given.context, given.instance));
     await host.tracker.note(given.context, given.instance);
   } catch (failure) {
     if (isNovaError(failure, 'InstanceNotFound')) return;

@@ -1,6 +1,5 @@
 /** How a build that failed ends: given to another host, or over. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { describeChain, isFault } from '../../process/fault.ts';
+import { describeChain } from '../../process/fault.ts';
 import { recordFault, saveInstance } from '../nova/instances.ts';
 import type { NovaObject } from '../nova/versioned-object.ts';
 import { isNovaError, novaError, type NovaError } from '../rpc/nova-error.ts';
@@ -8,10 +7,9 @@ import { isRecord } from '../rpc/json.ts';
 import type { BuildRequest } from './build-request.ts';
 import type { Ending, Outcome } from './build-outcome.ts';
 import type { ComputeHost } from './host.ts';
+import { insist } from './insist.ts';
 import { setError, type Work } from './method.ts';
 import { releaseVolumes } from './shutdown.ts';
-
-const LONGEST_PAUSE_S = 30;
 
 /** Carries an ending out. */
 export async function endBuild(host: ComputeHost, build: BuildRequest, ending: Ending): Promise<Outcome> {
@@ -40,7 +38,9 @@ async function giveBack(
   await releaseNetworks(host, build);
   leaveHost(instance);
   instance.set('task_state', 'scheduling');
-  await insist(host, build, 'save the instance', () => saveInstance(host.conductor, context, instance));
+  await insist(host, { instance: instance.text('uuid'), what: 'save the instance' }, () =>
+    saveInstance(host.conductor, context, instance),
+  );
   // Before another host claims: both would not fit into one quota of the scheduler's.
   await dropAllocation(host, build);
   await host.conductor.buildInstances(context, {
@@ -64,12 +64,16 @@ async function fail(host: ComputeHost, build: BuildRequest, err: NovaError): Pro
   await releaseVolumes(host, build, build.devices);
   const at = { instanceUuid: instance.text('uuid'), host: host.name };
   const record = () => recordFault(host.conductor, context, at, err);
-  await insist(host, build, 'record the fault', record).catch((failure: unknown) => {
-    const error = describeChain(failure);
-    host.log.warn('a fault was not recorded', { instance: at.instanceUuid, fault: err.message, error });
-  });
+  await insist(host, { instance: at.instanceUuid, what: 'record the fault' }, record).catch(
+    (failure: unknown) => {
+      const error = describeChain(failure);
+      host.log.warn('a fault was not recorded', { instance: at.instanceUuid, fault: err.message, error });
+    },
+  );
   leaveHost(instance);
-  await insist(host, build, 'save the instance', () => setError(host, context, instance, true));
+  await insist(host, { instance: instance.text('uuid'), what: 'save the instance' }, () =>
+    setError(host, context, instance, true),
+  );
   return 'failed';
 }
 
@@ -95,7 +99,7 @@ function leaveHost(instance: NovaObject): void {
 async function releaseNetworks(host: ComputeHost, build: BuildRequest): Promise<void> {
   const { context, instance } = build;
   try {
-    await insist(host, build, 'release the ports', () =>
+    await insist(host, { instance: instance.text('uuid'), what: 'release the ports' }, () =>
       host.networks.deallocate(context, instance, build.networks.requests),
     );
   } catch (err) {
@@ -109,49 +113,13 @@ async function releaseNetworks(host: ComputeHost, build: BuildRequest): Promise<
   if (!instance.has('system_metadata')) return;
   instance.set('system_metadata', { ...instance.texts('system_metadata'), network_allocated: 'False' });
   try {
-    await insist(host, build, 'save the instance', () => saveInstance(host.conductor, context, instance));
+    await insist(host, { instance: instance.text('uuid'), what: 'save the instance' }, () =>
+      saveInstance(host.conductor, context, instance),
+    );
   } catch (err) {
     // Deleted while it was built.
     if (!isNovaError(err, 'InstanceNotFound')) throw err;
   }
-}
-
-/**
- * Does what must not be left out, as soon as it can be done: a control plane
- * that is away for a while must not leave an instance in the middle of a build.
- * Until this service stops; then the next start puts it right.
- */
-async function insist<T>(
-  host: ComputeHost,
-  build: BuildRequest,
-  what: string,
-  work: () => Promise<T>,
-): Promise<T> {
-  for (let tries = 0; ; tries += 1) {
-    try {
-      return await work();
-    } catch (err) {
-      if (!isAway(err) || host.signal.aborted || tries >= MOST_TRIES) throw err;
-      host.log.warn('the control plane is away; trying again', {
-        instance: build.instance.text('uuid'),
-        what,
-        error: describeChain(err),
-      });
-    }
-    await sleep(Math.min(2 ** tries, LONGEST_PAUSE_S) * 1000, undefined, { signal: host.signal });
-  }
-}
-
-/** With calls that time out after a minute this is more than half an hour. */
-const MOST_TRIES = 30;
-
-function isAway(err: unknown): boolean {
-  if (isFault(err, 'timeout') || isFault(err, 'unavailable')) return true;
-  // Conductor is there, its database is not.
-  return (
-    isNovaError(err) &&
-    /^(?:DBConnectionError|DBError|OperationalError|CantStartEngineError)$/.test(err.className)
-  );
 }
 
 function traceOf(err: NovaError): readonly string[] {

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { POWER } from '../../driver/compute/host.ts';
 import type { Json } from '../../driver/rpc/json.ts';
-import { notImplemented, novaError } from '../../driver/rpc/nova-error.ts';
+import { NovaError, notImplemented, novaError } from '../../driver/rpc/nova-error.ts';
 import { Fault } from '../../process/fault.ts';
+import { primitive } from '../support/fake-nova.ts';
 import { LifeBench, UUID } from '../support/life-bench.ts';
 
 let bench: LifeBench;
@@ -90,6 +91,40 @@ for (const { method, guestMethod, before, vmState } of FAILING) {
     assert.notEqual(bench.row()['vm_state'], 'error');
   });
 }
+
+/** What conductor says while its database is away. */
+const NO_DATABASE = () =>
+  new NovaError('connection refused', {
+    className: 'DBConnectionError',
+    module: 'oslo_db.exception',
+    kwargs: {},
+    args: [],
+    trace: [],
+  });
+
+test('a database that is away for a moment does not leave an instance in its task', async () => {
+  const row = bench.add({ task_state: 'powering-off' });
+  bench.guests.add(UUID);
+  bench.nova.fail('Instance.save', NO_DATABASE(), NO_DATABASE());
+  bench.nova.fail('InstanceFault.create', NO_DATABASE());
+  await bench.refused('stop_instance', { instance: bench.object(row) });
+  assert.equal(bench.row()['vm_state'], 'stopped');
+  assert.equal(bench.row()['task_state'], null);
+  assert.deepEqual(bench.faults.slice(-1), ['connection refused']);
+});
+
+test('a delete goes on when the database is there again', async () => {
+  const row = bench.add({ task_state: 'deleting' });
+  bench.guests.add(UUID);
+  const late = new Fault('timeout', 'conductor did not answer', { facts: { to: 'conductor' } });
+  bench.nova.fail('VirtualInterface.delete_by_instance_uuid', NO_DATABASE());
+  bench.nova.fail('Instance.save', late);
+  const bdms = primitive('BlockDeviceMappingList', { objects: [] });
+  await bench.ask('terminate_instance', { instance: bench.object(row), bdms });
+  assert.equal(bench.nova.instances.length, 0);
+  assert.equal(bench.guests.guests.size, 0);
+  assert.deepEqual(bench.faults, []);
+});
 
 test('a feature the driver has not leaves a suspended instance as it was', async () => {
   const row = bench.add({ task_state: 'suspending' });
