@@ -16,6 +16,7 @@
       'helper/cmd_mknod.c',
       'helper/cmd_mount_into.c',
       'helper/cmd_overlay.c',
+      'helper/cmd_own_layer.c',
       'helper/cmd_private_mounts.c',
       'helper/cmd_probe_idmap.c',
       'helper/cmd_scrub.c',
@@ -37,6 +38,7 @@
       'helper/serve.c',
       'helper/step.c',
       'helper/tree.c',
+      'helper/walk.c',
     ],
   },
   'target_defaults': {
@@ -83,6 +85,7 @@
         'test/main.c',
         'test/test_idmap.c',
         'test/test_json.c',
+        'test/test_own_layer.c',
         'test/test_plan.c',
         'test/test_scrub.c',
         'test/test_serve.c',

@@ -62,6 +62,7 @@ export class OverlayPool extends TreePool {
     return [
       ...first,
       steps.cloneIdmap(join(base, 'rootfs'), lower),
+      steps.ownLayer(data),
       steps.cloneIdmap(data, layer),
       steps.overlay([lower], join(layer, 'upper'), join(layer, 'work'), root, idmap.length > 0),
     ];

@@ -120,11 +120,33 @@ int idmap_host(const struct idmap *map, bool gid, uint32_t ns, uint32_t *host)
 	return -EINVAL;
 }
 
+int idmap_host_root(const struct idmap *map, bool gid, uint32_t *ns)
+{
+	const struct extent *e;
+	unsigned long above = 0;
+
+	for (int i = 0; i < map->count; i++) {
+		e = &map->extents[i];
+		if (!(gid ? e->gid : e->uid))
+			continue;
+		if (e->host == 0) {
+			*ns = e->ns;
+			return 0;
+		}
+		if ((unsigned long)e->ns + e->range > above)
+			above = (unsigned long)e->ns + e->range;
+	}
+	if (above > ID_MAX)
+		return -EINVAL;
+	*ns = (uint32_t)above;
+	return 0;
+}
+
 int idmap_text(const struct idmap *map, bool gid, bool host_root, char *text,
 	       size_t size)
 {
 	const struct extent *e;
-	unsigned long above = 0;
+	uint32_t root;
 	size_t len = 0;
 	int put;
 
@@ -134,8 +156,6 @@ int idmap_text(const struct idmap *map, bool gid, bool host_root, char *text,
 			continue;
 		if (e->host == 0)
 			host_root = false;
-		if ((unsigned long)e->ns + e->range > above)
-			above = (unsigned long)e->ns + e->range;
 		put = snprintf(text + len, size - len, "%u %u %u\n", e->ns,
 			       e->host, e->range);
 		if (put < 0 || (size_t)put >= size - len)
@@ -143,9 +163,9 @@ int idmap_text(const struct idmap *map, bool gid, bool host_root, char *text,
 		len += (size_t)put;
 	}
 	if (host_root) {
-		if (above > ID_MAX)
+		if (idmap_host_root(map, gid, &root) < 0)
 			return -EINVAL;
-		put = snprintf(text + len, size - len, "%lu 0 1\n", above);
+		put = snprintf(text + len, size - len, "%u 0 1\n", root);
 		if (put < 0 || (size_t)put >= size - len)
 			return -E2BIG;
 		len += (size_t)put;

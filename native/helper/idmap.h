@@ -30,6 +30,12 @@ void idmap_free(struct idmap *map);
 int idmap_host(const struct idmap *map, bool gid, uint32_t ns, uint32_t *host);
 
 /*
+ * What host id 0 is inside where `host_root` maps it (see below). 0, or
+ * -EINVAL when no id is left for it.
+ */
+int idmap_host_root(const struct idmap *map, bool gid, uint32_t *ns);
+
+/*
  * Text for /proc/<pid>/{u,g}id_map. With `host_root`, host id 0 is mapped too,
  * to the first id above all others, unless it is mapped already. Returns the
  * length or -errno.

@@ -24,6 +24,7 @@ static const struct verb verbs[] = {
 	{ "mknod", 7, 7, cmd_mknod },
 	{ "mount-into", 4, 4, cmd_mount_into },
 	{ "overlay", 5, 5, cmd_overlay },
+	{ "own-layer", 1, 1, cmd_own_layer },
 	{ "private-mounts", 0, 0, cmd_private_mounts },
 	{ "probe-idmap", 1, 1, cmd_probe_idmap },
 	{ "scrub", 1, 1, cmd_scrub },

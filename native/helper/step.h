@@ -70,6 +70,7 @@ int cmd_mkdir(struct run *run, int argc, char **argv);
 int cmd_mknod(struct run *run, int argc, char **argv);
 int cmd_mount_into(struct run *run, int argc, char **argv);
 int cmd_overlay(struct run *run, int argc, char **argv);
+int cmd_own_layer(struct run *run, int argc, char **argv);
 int cmd_private_mounts(struct run *run, int argc, char **argv);
 int cmd_probe_idmap(struct run *run, int argc, char **argv);
 int cmd_scrub(struct run *run, int argc, char **argv);

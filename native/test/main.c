@@ -124,7 +124,7 @@ int main(void)
 {
 	const struct test *const groups[] = {
 		plan_tests, json_tests,	      idmap_tests, tree_tests,
-		write_file_tests, scrub_tests, serve_tests,
+		write_file_tests, scrub_tests, own_layer_tests, serve_tests,
 	};
 	int count = 0, failed = 0;
 

@@ -18,6 +18,7 @@ extern const struct test idmap_tests[];
 extern const struct test tree_tests[];
 extern const struct test write_file_tests[];
 extern const struct test scrub_tests[];
+extern const struct test own_layer_tests[];
 extern const struct test serve_tests[];
 
 /* Counts and prints a failure; the test goes on. */
