@@ -61,7 +61,10 @@ export const steps = {
     target,
     text(flags.join(',')),
   ],
-  /** Before a layer (a folder with `upper` and `work`) is cloned: what overlayfs made in it gets the id that host root has in the current map. */
+  /**
+   * Before a layer (a folder with `upper` and `work`) is cloned: what overlayfs
+   * made in it gets the id that host root has in the current map.
+   */
   ownLayer: (layer: string): Step => ['own-layer', layer],
   /** overlayfs; `lowers` uppermost first. Fails when the result came up read-only. */
   overlay: (lowers: readonly string[], upper: string, work: string, target: string, nodev: boolean): Step => [
