@@ -8,7 +8,15 @@
 import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import type { Family, Subnet } from './addresses.ts';
-import { contains, listOf, parseAddress, parseRange, parseSubnet } from './addresses.ts';
+import {
+  contains,
+  firstOf,
+  lastOf,
+  listOf,
+  parseAddress,
+  parseRange,
+  parseSubnet,
+} from './addresses.ts';
 
 /** What is wrong with a value; null when nothing is. */
 type Check = (value: string) => string | null;
@@ -70,8 +78,24 @@ function gateway(family: Family): Check {
     const subnet = parseSubnet(value);
     if (subnet?.family !== family)
       return `is not an IPv${String(family)} address with its prefix, none or auto`;
-    return subnet.prefix === 0 ? 'has no network part' : null;
+    if (subnet.prefix === 0) return 'has no network part';
+    return isHostAddress(subnet) ? null : 'is not an address that a host can have';
   };
+}
+
+/** Where no host can be: `this network`, loopback, multicast and what follows it. */
+const NOT_FOR_HOSTS = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap(
+  (text) => parseSubnet(text) ?? [],
+);
+
+/** Neither the network's own address nor the one for broadcasts, where there are such. */
+function isHostAddress(subnet: Subnet): boolean {
+  const { family, address, prefix } = subnet;
+  const host = { family, value: address };
+  if (NOT_FOR_HOSTS.some((range) => range.family === family && contains(range, host))) return false;
+  const bits = family === 4 ? 32 : 128;
+  if (prefix >= bits - 1) return true;
+  return address !== firstOf(subnet) && (family === 6 || address !== lastOf(subnet));
 }
 
 function address(family: Family): Check {

@@ -3,7 +3,7 @@
  * the other in one lane.
  */
 import { mkdir } from 'node:fs/promises';
-import { Fault } from '../../process/fault.ts';
+import { Fault, isFault } from '../../process/fault.ts';
 import { Lanes } from '../../process/lanes.ts';
 import type { NetworkRow, StringMap } from '../db/rows.ts';
 import type { Requestor } from '../events/events.ts';
@@ -168,13 +168,8 @@ class HostNetworks implements Networks, NetworkAdmin {
         validateNetworkConfig(type, config);
         config = { ...config, 'volatile.bridge.hwaddr': newHwaddr() };
       }
-      await this.table.make({
-        name,
-        type,
-        description: request.description ?? '',
-        config,
-        status: 'Pending',
-      });
+      const description = request.description ?? '';
+      await broughtUp(name, () => this.table.make({ name, type, description, config, status: 'Pending' }));
       this.tell('created', name, requestor);
     });
   }
@@ -286,7 +281,7 @@ class HostNetworks implements Networks, NetworkAdmin {
       };
       validateNetworkConfig(row.type, config);
     }
-    await this.table.change(row, { ...row, config, description });
+    await broughtUp(row.name, () => this.table.change(row, { ...row, config, description }));
     this.tell('updated', row.name, requestor);
   }
 
@@ -301,5 +296,15 @@ class HostNetworks implements Networks, NetworkAdmin {
       requestor,
       ...(context === undefined ? {} : { context }),
     });
+  }
+}
+
+/** What a tool does not take is what was asked for: a line of raw.dnsmasq, an interface that cannot be bridged. */
+async function broughtUp(name: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (err) {
+    if (!isFault(err, 'tool_failed')) throw err;
+    throw new Fault('bad_request', `network "${name}" cannot be brought up like this`, { cause: err });
   }
 }

@@ -118,6 +118,11 @@ const NETWORKS: readonly Line[] = [
   { ask: `POST ${N}`, body: { name: 'cfobj1' }, code: 409, error: /already exists$/ },
   { ask: `POST ${N}`, body: { name: 'a-name-that-is-too-long' }, code: 400 },
   { ask: `POST ${N}`, body: { name: 'cfobj2', config: { bogus: '1' } }, code: 400 },
+  { ask: `POST ${N}`, body: { name: 'cfobj2', config: { 'raw.dnsmasq': 'no-such-option' } }, code: 400 },
+  { ask: `POST ${N}`, body: { name: 'cfobj2', config: { 'bridge.external_interfaces': 'lo' } }, code: 400 },
+  { ask: `GET ${N}/cfobj2`, code: 404 },
+  { ask: `PATCH ${N}/${BRIDGE}`, body: { config: { 'raw.dnsmasq': 'no-such-option' } }, code: 400 },
+  { ask: `GET ${N}/${BRIDGE}`, code: 200, holds: { status: 'Created', config: { 'raw.dnsmasq': undefined } } },
   {
     ask: `GET ${N}/cfobj1`,
     code: 200,

@@ -25,6 +25,13 @@ const BAD: readonly [Record<string, string>, RegExp][] = [
   [{ 'ipv4.address': '10.0.0.1' }, /ipv4\.address/],
   [{ 'ipv4.address': 'fd42::1/64' }, /IPv4/],
   [{ 'ipv4.address': '10.0.0.1/0' }, /no network part/],
+  ...['10.0.0.0/24', '10.0.0.255/24', '0.0.0.5/24', '127.0.0.1/8', '224.0.0.1/24', '255.0.0.1/24'].map(
+    (address): [Record<string, string>, RegExp] => [{ 'ipv4.address': address }, /a host can have/],
+  ),
+  ...['fd42::/64', '::1/64', 'ff02::1/64'].map((address): [Record<string, string>, RegExp] => [
+    { 'ipv6.address': address },
+    /a host can have/,
+  ]),
   [{ 'ipv4.address': '10.0.0.1/31' }, /hand out/],
   [{ 'ipv6.address': 'fd42::1/80' }, /stateful/],
   [{ 'ipv4.nat': 'maybe' }, /boolean/],
