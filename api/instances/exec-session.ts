@@ -91,20 +91,26 @@ export class ExecSession {
 
   /** Starts the command; resolves when it runs. */
   async start(stdio: StdioFds, context: OperationContext): Promise<ExecProcess> {
-    const command = this.options.launch(stdio);
-    // Awaited by exitOf(), which is not reached when the start fails.
-    command.exited.catch(() => undefined);
-    this.command = command;
-    try {
-      await command.started;
-    } catch (err) {
-      context.setMetadata({ return: -1 });
-      throw err;
-    }
+    const command = await this.launch(stdio, context);
     for (const signal of this.earlySignals.splice(0)) command.signal(signal);
     if (this.clientGone || context.signal.aborted) command.signal(SIGKILL);
     this.options.onStarted();
     return command;
+  }
+
+  /** Clients wait for `return` whatever happens. */
+  private async launch(stdio: StdioFds, context: OperationContext): Promise<ExecProcess> {
+    try {
+      const command = this.options.launch(stdio);
+      // Awaited by exitOf(), which is not reached when the start fails.
+      command.exited.catch(() => undefined);
+      this.command = command;
+      await command.started;
+      return command;
+    } catch (err) {
+      context.setMetadata({ return: -1 });
+      throw err;
+    }
   }
 
   /** Waits for the end. `return` is published at once: pylxd looks for it while its sockets are still being drained. */

@@ -52,10 +52,10 @@ export async function runTask(options: TaskOptions): Promise<void> {
 
 async function exitCode(options: TaskOptions, stdio: StdioFds): Promise<number> {
   const { context } = options;
-  const command = options.launch(stdio);
-  // Awaited below, which is not reached when the start fails.
-  command.exited.catch(() => undefined);
   try {
+    const command = options.launch(stdio);
+    // Awaited below, which is not reached when the start fails.
+    command.exited.catch(() => undefined);
     await command.started;
     options.onStarted();
     return await unlessAborted(command.exited, context.signal);

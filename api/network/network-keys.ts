@@ -8,15 +8,7 @@
 import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import type { Family, Subnet } from './addresses.ts';
-import {
-  contains,
-  firstOf,
-  lastOf,
-  listOf,
-  parseAddress,
-  parseRange,
-  parseSubnet,
-} from './addresses.ts';
+import { contains, firstOf, lastOf, listOf, parseAddress, parseRange, parseSubnet } from './addresses.ts';
 
 /** What is wrong with a value; null when nothing is. */
 type Check = (value: string) => string | null;

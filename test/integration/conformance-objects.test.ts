@@ -122,7 +122,11 @@ const NETWORKS: readonly Line[] = [
   { ask: `POST ${N}`, body: { name: 'cfobj2', config: { 'bridge.external_interfaces': 'lo' } }, code: 400 },
   { ask: `GET ${N}/cfobj2`, code: 404 },
   { ask: `PATCH ${N}/${BRIDGE}`, body: { config: { 'raw.dnsmasq': 'no-such-option' } }, code: 400 },
-  { ask: `GET ${N}/${BRIDGE}`, code: 200, holds: { status: 'Created', config: { 'raw.dnsmasq': undefined } } },
+  {
+    ask: `GET ${N}/${BRIDGE}`,
+    code: 200,
+    holds: { status: 'Created', config: { 'raw.dnsmasq': undefined } },
+  },
   {
     ask: `GET ${N}/cfobj1`,
     code: 200,

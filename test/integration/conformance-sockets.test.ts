@@ -252,13 +252,14 @@ describe('websockets, as LXD 5.0 has them', () => {
   const failures: readonly { command: string[]; gives: number; err: string }[] = [
     { command: ['no-such-program'], gives: 127, err: 'Command not found' },
     { command: ['/etc/hostname'], gives: 126, err: 'Command not executable' },
+    { command: [''], gives: -1, err: 'no command given' },
   ];
   for (const { command, gives, err } of failures) {
     test(`${command.join(' ')} fails with ${String(gives)}`, async () => {
       await check(
         { socketPath: daemon.socket },
         {
-          ...{ ask: `POST ${I}/cfx/exec`, body: { command, environment: null, cwd: null }, code: 202 },
+          ...{ ask: `POST ${I}/cfx/exec`, body: { command, environment: { A: null }, cwd: null }, code: 202 },
           ...{ ends: { err }, result: { metadata: { return: gives } } },
         },
       );
