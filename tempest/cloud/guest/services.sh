@@ -182,7 +182,6 @@ write_cinder() {
 		log_dir = /var/log/cinder
 		state_path = /var/lib/cinder
 		enabled_backends = files
-		default_volume_type = files
 		glance_api_servers = http://$CONTROL_IP:9292
 		volume_clear = none
 		[files]
