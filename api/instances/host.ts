@@ -2,7 +2,7 @@
  * What this host offers to containers, read once when the daemon starts.
  * The readers at the end are the only part that does I/O.
  */
-import { readFile, readdir } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rmdir } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { CgroupLayout } from '../metrics/cgroup.ts';
@@ -15,6 +15,8 @@ import { isThere } from '../storage/layout.ts';
 
 export interface HostFacts extends CgroupLayout {
   readonly swapAccounting: boolean;
+  /** The kernel shares disks by weights. */
+  readonly diskWeight: boolean;
   readonly memoryBytes: number;
   readonly cpuCount: number;
   /** liblxc's word for the machine, such as `x86_64`. */
@@ -46,6 +48,8 @@ export async function readHostFacts(): Promise<HostFacts> {
   const memory = layout.v1['memory'];
   return {
     ...layout,
+    unifiedControllers: await usableUnified(layout),
+    diskWeight: await hasDiskWeight(layout),
     swapAccounting: memory === undefined || (await isThere(join(memory, 'memory.memsw.limit_in_bytes'))),
     memoryBytes: totalmem(),
     cpuCount: cpus().length,
@@ -58,6 +62,31 @@ export async function readHostFacts(): Promise<HostFacts> {
     idRange: hostRange(await readText('/etc/subuid'), await readText('/etc/subgid')),
     bootId: (await readText('/proc/sys/kernel/random/boot_id')).trim(),
   };
+}
+
+/** Beside v1 hierarchies liblxc gives its groups no controllers of v2 that the root has not passed on. */
+async function usableUnified(layout: CgroupLayout): Promise<readonly string[]> {
+  if (layout.unified === null || Object.keys(layout.v1).length === 0) return layout.unifiedControllers;
+  const passed = (await readText(join(layout.unified, 'cgroup.subtree_control'))).trim().split(/\s+/);
+  return layout.unifiedControllers.filter((controller) => passed.includes(controller));
+}
+
+/** The root of a hierarchy has no weight: a group below it tells, one of our own where there is none. */
+async function hasDiskWeight(layout: CgroupLayout): Promise<boolean> {
+  const blkio = layout.v1['blkio'];
+  const [mount, file] = blkio === undefined ? [layout.unified, 'io.weight'] : [blkio, 'blkio.weight'];
+  if (mount === null) return false;
+  const [child] = await cgroupChildren(mount);
+  if (child !== undefined) return isThere(join(mount, child, file));
+  const probe = join(mount, `slipway.probe.${String(process.pid)}`);
+  try {
+    await mkdir(probe);
+    return await isThere(join(probe, file));
+  } catch {
+    return false; // a hierarchy that cannot be written to shares nothing
+  } finally {
+    await rmdir(probe).catch(() => undefined);
+  }
 }
 
 async function existing(root: string, names: readonly string[]): Promise<string[]> {

@@ -155,6 +155,12 @@ function cpuSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
 function diskSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   const text = config['limits.disk.priority'] ?? '';
   if (text === '') return [];
+  if (!host.diskWeight) {
+    throw new Fault(
+      'bad_request',
+      'limits.disk.priority cannot be kept: the kernel of this host does not share disks by weights; use limits.read and limits.write of the disks instead',
+    );
+  }
   const weight = String(Math.max(10, Number(text) * 100));
   if (host.v1['blkio'] !== undefined) {
     return [{ controller: 'blkio', file: 'blkio.weight', value: weight, unlimited: '500' }];
@@ -187,6 +193,11 @@ function hugepageSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
       });
     } else if (host.unifiedControllers.includes('hugetlb')) {
       out.push({ controller: 'unified', file: `hugetlb.${size}.max`, value: bytes, unlimited: 'max' });
+    } else {
+      throw new Fault(
+        'bad_request',
+        `limits.hugepages.${size} cannot be kept: containers of this host have no hugetlb controller`,
+      );
     }
   }
   return out;

@@ -9,7 +9,12 @@ const numericId = z.number().int().min(0).max(4_294_967_294);
 export const instanceExecPost = z.object({
   command: z.array(argument).min(1),
   /** A null value is Go's zero value. */
-  environment: z.record(argument, argument.nullable().transform((value) => value ?? '')).nullish(),
+  environment: z
+    .record(
+      argument,
+      argument.nullable().transform((value) => value ?? ''),
+    )
+    .nullish(),
   'wait-for-websocket': z.boolean().nullish(),
   interactive: z.boolean().nullish(),
   width: z.number().int().nullish(),

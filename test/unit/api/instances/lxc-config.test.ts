@@ -15,6 +15,7 @@ const V2: HostFacts = {
   unified: '/sys/fs/cgroup',
   unifiedControllers: ['cpu', 'cpuset', 'io', 'memory', 'pids'],
   swapAccounting: true,
+  diskWeight: true,
   memoryBytes: 8 * 2 ** 30,
   cpuCount: 4,
   architecture: 'x86_64',
@@ -100,6 +101,20 @@ test('a size of swap comes on top of the memory, where the kernel can keep to it
   ] as const) {
     assert.throws(() => cgroupSettings(given, host), /limits\.memory\.swap = 16MiB/);
   }
+});
+
+test('a limit that the host cannot keep is refused', () => {
+  const priority = { 'limits.disk.priority': '5' };
+  assert.equal(cgroupSettings(priority, HYBRID)[0]?.file, 'blkio.weight');
+  assert.equal(cgroupSettings(priority, V2)[0]?.file, 'io.weight');
+  assert.throws(
+    () => cgroupSettings(priority, { ...HYBRID, diskWeight: false }),
+    /limits\.disk\.priority cannot be kept/,
+  );
+  const pages = { 'limits.hugepages.2MB': '4MiB' };
+  const withPages = { ...V2, unifiedControllers: ['hugetlb'] };
+  assert.equal(cgroupSettings(pages, withPages)[0]?.file, 'hugetlb.2MB.max');
+  assert.throws(() => cgroupSettings(pages, V2), /limits\.hugepages\.2MB cannot be kept/);
 });
 
 test('a live change lifts what differs before it sets the new values', () => {
