@@ -90,10 +90,11 @@ class StoredServerConfig implements ServerConfigAdmin {
     if (isHidden(name) && current !== undefined && (value === true || value === 'true')) return current;
     const text = textOf(name, value);
     if (text === '') return '';
-    if (key.refused !== undefined) {
+    const kept = canonicalNamed(name, key, text);
+    // What it does already may be said.
+    if (key.refused !== undefined && kept !== key.fallback) {
       throw new Fault('bad_request', `${name} cannot be set: ${key.refused}`);
     }
-    const kept = canonicalNamed(name, key, text);
     return key.kind === 'password' ? hashTrustPassword(kept) : kept;
   }
 

@@ -3,6 +3,7 @@ import { isIP, isIPv4 } from 'node:net';
 import type { ServerKey } from '../config/options/server.ts';
 import { Fault } from '../process/fault.ts';
 import { checkExpiry, parseBool, parseBytes, parseInteger, wrong } from './instances/values.ts';
+import { parseProxy } from './images/web-proxy.ts';
 import { parseListenAddress } from './http/address.ts';
 import { parseOvsdbAddress } from './network/ovsdb.ts';
 
@@ -49,6 +50,9 @@ export function canonical(key: ServerKey, text: string): string {
       return text;
     case 'ovsdb':
       parseOvsdbAddress(text);
+      return text;
+    case 'proxy':
+      parseProxy(text);
       return text;
     case 'text':
     case 'password':

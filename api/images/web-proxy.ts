@@ -26,13 +26,15 @@ export function proxyFor(url: URL, keys: ProxyKeys): URL | null {
   if (text === '' || host === 'localhost' || host === '::1' || host.startsWith('127.')) return null;
   const ignored = keys.ignoreHosts.split(',').map((one) => one.trim().toLowerCase());
   if (ignored.some((one) => isIn(host, one))) return null;
+  return parseProxy(text, `core.proxy_${url.protocol.slice(0, -1)}`);
+}
+
+/** `http://proxy:3128`, or without its scheme. Fault bad_request, without the text: it may hold a password. */
+export function parseProxy(text: string, what = 'a proxy'): URL {
   const full = text.includes('://') ? text : `http://${text}`;
   const proxy = URL.canParse(full) ? new URL(full) : null;
-  if (proxy === null || proxy.protocol !== 'http:') {
-    throw new Fault(
-      'bad_request',
-      `core.proxy_${url.protocol.slice(0, -1)} is ${JSON.stringify(text)}; it must be an http URL`,
-    );
+  if (proxy?.protocol !== 'http:') {
+    throw new Fault('bad_request', `${what} must be an http URL; write for example http://proxy:3128`);
   }
   return proxy;
 }

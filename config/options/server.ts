@@ -8,6 +8,8 @@ export type ServerKeyKind =
   | 'text'
   /** `unix:/path` or `tcp:host:port`. */
   | 'ovsdb'
+  /** An http URL. */
+  | 'proxy'
   | 'bool'
   | 'integer'
   | 'bytes'
@@ -82,8 +84,8 @@ const CORE: Readonly<Record<string, ServerKey>> = {
       refused: 'the PROXY protocol is not available yet',
     },
   ),
-  'core.proxy_http': key('text', '', 'Proxy for images fetched over HTTP, an http URL; unset: none.'),
-  'core.proxy_https': key('text', '', 'Proxy for images fetched over HTTPS, an http URL; unset: none.'),
+  'core.proxy_http': key('proxy', '', 'Proxy for images fetched over HTTP, an http URL; unset: none.'),
+  'core.proxy_https': key('proxy', '', 'Proxy for images fetched over HTTPS, an http URL; unset: none.'),
   'core.proxy_ignore_hosts': key(
     'text',
     '',
