@@ -77,7 +77,15 @@ async function withRules(
   const faulty = () => guardFault(host, rules, given, work);
   try {
     if (rules.event === undefined) return await faulty();
-    const event = { instanceUuid: uuid, event: rules.event, host: host.name };
+    const onLost = (err: unknown) => {
+      const { event = '' } = rules;
+      host.log.warn('an event is not in the list of actions', {
+        instance: uuid,
+        event,
+        error: describeChain(err),
+      });
+    };
+    const event = { instanceUuid: uuid, event: rules.event, host: host.name, onLost };
     return await withActionEvent(host.conductor, context, event, faulty);
   } catch (err) {
     host.log.warn('work on an instance failed', {

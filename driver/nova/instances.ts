@@ -98,29 +98,52 @@ export interface ActionEvent {
   /** `compute_<method>`; `compute__do_build_and_run_instance` for builds. */
   readonly event: string;
   readonly host: string;
+  /** Told what could not be written down. */
+  readonly onLost: (err: unknown) => void;
 }
 
-/** Runs work between the start and the end of an action event, which users see in the instance's action list. */
+/**
+ * Runs work between the start and the end of an action event, which users see
+ * in the instance's action list.
+ *
+ * Differs: in Nova work that was done fails when its end cannot be written
+ * down, and does not begin when a database that crashed has lost the action.
+ */
 export async function withActionEvent<T>(
   conductor: Conductor,
   context: RpcContext,
   event: ActionEvent,
   work: () => Promise<T>,
 ): Promise<T> {
-  await conductor.classCall(context, {
-    object: 'InstanceActionEvent',
-    method: 'event_start',
-    args: [event.instanceUuid, event.event],
-    kwargs: { want_result: false, host: event.host },
-  });
+  if (!(await startEvent(conductor, context, event))) return work();
+  const finish = (failure: unknown) =>
+    finishEvent(conductor, context, event, failure).catch((err: unknown) => {
+      event.onLost(err);
+    });
   try {
     const result = await work();
-    await finishEvent(conductor, context, event, null);
+    await finish(null);
     return result;
   } catch (err) {
-    // What went wrong matters more than that it could not be written down.
-    await finishEvent(conductor, context, event, err).catch(() => undefined);
+    await finish(err);
     throw err;
+  }
+}
+
+/** False: there is no action that it could be an event of. */
+async function startEvent(conductor: Conductor, context: RpcContext, event: ActionEvent): Promise<boolean> {
+  try {
+    await conductor.classCall(context, {
+      object: 'InstanceActionEvent',
+      method: 'event_start',
+      args: [event.instanceUuid, event.event],
+      kwargs: { want_result: false, host: event.host },
+    });
+    return true;
+  } catch (err) {
+    if (!isNovaError(err, 'InstanceActionNotFound')) throw err;
+    event.onLost(err);
+    return false;
   }
 }
 

@@ -126,6 +126,20 @@ test('a delete goes on when the database is there again', async () => {
   assert.deepEqual(bench.faults, []);
 });
 
+for (const line of ['event_start', 'event_finish_with_failure']) {
+  test(`work is done although the database has lost the action it belongs to: ${line}`, async () => {
+    const row = bench.add({ vm_state: 'stopped', task_state: 'powering-on' });
+    bench.guests.add(UUID, { power: POWER.shutdown });
+    const { module, kwargs, args, trace } = novaError('NotFound');
+    const facts = { className: 'InstanceActionNotFound', module, kwargs, args, trace };
+    bench.nova.fail(`InstanceActionEvent.${line}`, new NovaError('Action for request_id not found', facts));
+    await bench.ask('start_instance', { instance: bench.object(row) });
+    assert.equal(bench.row()['vm_state'], 'active');
+    assert.deepEqual(bench.faults, []);
+    assert.ok(bench.logged.lines.some((text) => text.includes('compute_start_instance')));
+  });
+}
+
 test('a feature the driver has not leaves a suspended instance as it was', async () => {
   const row = bench.add({ task_state: 'suspending' });
   bench.guests.add(UUID);

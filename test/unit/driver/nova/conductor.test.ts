@@ -124,7 +124,7 @@ test('an action event has a start and an end, with the trace of what failed', as
   const conductor = new Conductor(calls);
   const start = argsOf('boot-of-2022.jsonl', 'object_class_action_versions', 'event_start');
   const [uuid, event] = Array.isArray(start['args']) ? start['args'].map(String) : [];
-  const at = { instanceUuid: uuid ?? '', event: event ?? '', host: 'node-a' };
+  const at = { instanceUuid: uuid ?? '', event: event ?? '', host: 'node-a', onLost: assert.ifError };
   assert.equal(await withActionEvent(conductor, context, at, () => Promise.resolve(5)), 5);
   assert.deepEqual(calls.args[0], start);
   assert.deepEqual(
