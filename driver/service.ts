@@ -50,6 +50,8 @@ const EVER_MS = 2 ** 31 - 1;
 /** What may still end when its time is over: undo lists, writes to the database. */
 const LAST_WORK_MS = 5000;
 const DEFAULT_UPDATE_S = 60;
+/** The daemon is started again by every upgrade, and is back within a second or two: no server fails by that. */
+const DAEMON_PATIENCE_MS = 10_000;
 /** A control plane is upgraded while its hosts go on, and none of them may notice. */
 const VERSION_MS = 600_000;
 const NAMES_SERVICE = 66;
@@ -71,7 +73,7 @@ export interface ServiceParts {
 /** Opens no connection yet. Fault bad_request names the option that is wrong. */
 export function openParts(config: ComputeConfig, log: Log): ServiceParts {
   const { options, sections } = config;
-  const daemon = new LxdClient(options.slipway.socket);
+  const daemon = new LxdClient(options.slipway.socket, DAEMON_PATIENCE_MS);
   return {
     daemon,
     guests: createGuests({ client: daemon, options, log }),

@@ -28,16 +28,17 @@ export function lifeHandlers(
   );
 }
 
-const BACK_TRIES = 30;
+const BACK_MS = 30_000;
 const BACK_PAUSE_MS = 1000;
 
 /** What the guest does now. A daemon that is just being started again is waited for, half a minute. */
 export async function powerNow(host: ComputeHost, { call, instance }: Work): Promise<PowerState> {
-  for (let tries = 0; ; tries += 1) {
+  const deadline = performance.now() + BACK_MS;
+  for (;;) {
     try {
       return await host.guests.power(call, instance.text('uuid'));
     } catch (err) {
-      if (!isFault(err, 'unavailable') || tries >= BACK_TRIES) throw err;
+      if (!isFault(err, 'unavailable') || performance.now() >= deadline) throw err;
     }
     await sleep(BACK_PAUSE_MS, undefined, {
       ref: false,

@@ -52,8 +52,9 @@ const execMetadata = z.object({ return: z.number(), output: z.record(z.string(),
 export class LxdClient {
   readonly rest: Rest;
 
-  constructor(socketPath: string) {
-    this.rest = new Rest(socketPath);
+  /** `patienceMs`: how long a daemon that is being started again is waited for. */
+  constructor(socketPath: string, patienceMs = 0) {
+    this.rest = new Rest(socketPath, patienceMs);
   }
 
   close(): void {

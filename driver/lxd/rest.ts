@@ -3,6 +3,7 @@ import http, { type IncomingMessage } from 'node:http';
 import { type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { text as readText } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { envelope, errorEnvelope } from '../../api/wire/envelope.ts';
 import { Fault, FAULTS, isFault, type FaultCode } from '../../process/fault.ts';
 
@@ -25,12 +26,19 @@ export interface RestAnswer {
 
 const CONNECT_CODES = ['ENOENT', 'ECONNREFUSED', 'EACCES', 'EPERM'];
 
+/** Nobody listens, so nothing was sent. */
+const NOT_THERE = ['ENOENT', 'ECONNREFUSED'];
+const AGAIN_MS = 200;
+
 export class Rest {
   readonly socketPath: string;
+  /** How long a daemon that is being started again is waited for. */
+  private readonly patienceMs: number;
   private readonly agent: http.Agent;
 
-  constructor(socketPath: string) {
+  constructor(socketPath: string, patienceMs = 0) {
     this.socketPath = socketPath;
+    this.patienceMs = patienceMs;
     this.agent = new http.Agent({ keepAlive: true, maxFreeSockets: 8 });
   }
 
@@ -58,19 +66,30 @@ export class Rest {
     this.agent.destroy();
   }
 
-  private async open(request: RestRequest, mayRepeat = true): Promise<IncomingMessage> {
-    try {
-      return await this.send(request);
-    } catch (err) {
-      if (request.signal?.aborted === true) throw request.signal.reason;
-      if (isFault(err)) throw err;
-      if (mayRepeat && err instanceof IdleReset) return this.open(request, false);
-      const code = err instanceof Error && 'code' in err ? String(err.code) : 'connection failed';
-      const hint = CONNECT_CODES.includes(code)
-        ? `; is "slipway serve" running, and may this user open ${this.socketPath}?`
-        : '';
-      throw new Fault('unavailable', `${what(request)}: the REST daemon cannot be reached (${code})${hint}`);
+  private async open(request: RestRequest): Promise<IncomingMessage> {
+    const deadline = performance.now() + this.patienceMs;
+    for (let resets = 0; ;) {
+      try {
+        return await this.send(request);
+      } catch (err) {
+        if (request.signal?.aborted === true) throw request.signal.reason;
+        if (isFault(err)) throw err;
+        const code = codeOfError(err);
+        const isThere = !NOT_THERE.includes(code);
+        if (err instanceof IdleReset && resets === 0) resets += 1;
+        // A stream that could not be sent is gone.
+        else if (isThere || isReadable(request.body) || performance.now() >= deadline) {
+          throw this.unreachable(request, code);
+        } else await sleep(AGAIN_MS);
+      }
     }
+  }
+
+  private unreachable(request: RestRequest, code: string): Fault {
+    const hint = CONNECT_CODES.includes(code)
+      ? `; is "slipway serve" running, and may this user open ${this.socketPath}?`
+      : '';
+    return new Fault('unavailable', `${what(request)}: the REST daemon cannot be reached (${code})${hint}`);
   }
 
   private send(request: RestRequest): Promise<IncomingMessage> {
@@ -102,6 +121,10 @@ export class Rest {
       else pipeline(stream, req).catch(reject);
     });
   }
+}
+
+function codeOfError(err: unknown): string {
+  return err instanceof Error && 'code' in err ? String(err.code) : 'connection failed';
 }
 
 /** The daemon was started again and closed what was kept. */
