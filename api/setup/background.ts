@@ -171,7 +171,9 @@ async function diedAtOnce(log: string): Promise<Fault> {
   );
 }
 
-export type LxcfsResult = 'absent' | 'running' | 'started' | 'replaced';
+export type LxcfsResult = 'absent' | 'running' | 'started' | 'replaced' | 'ended';
+
+const LXCFS_MS = 10_000;
 
 /** Makes sure that lxcfs runs, where it is installed; the mount of one that was killed is replaced. */
 export async function ensureLxcfs(
@@ -182,19 +184,41 @@ export async function ensureLxcfs(
   if ((await lxcfsState(folder)) === 'running') return 'running';
   const wasDead = await clearDeadLxcfs(folder);
   if (findProgram('lxcfs') === null || !existsSync('/dev/fuse')) return 'absent';
-  if (isSystemd()) await runTool('systemctl', [wasDead ? 'restart' : 'start', 'lxcfs.service']);
-  else {
-    await mkdir(folder, { recursive: true });
-    await mkdir(config.paths.run, { recursive: true });
-    // Its own file is /run/lxcfs.pid, and a second lxcfs on the machine that finds it ends.
-    const own = join(config.paths.run, 'lxcfs.lock');
-    const argv = ['lxcfs', `--pidfile=${own}`, folder];
-    const pid = await startBackground(argv, join(config.paths.log, 'lxcfs.log'));
-    await writeFile(join(config.paths.run, 'lxcfs.pid'), `${String(pid)}\n`);
-  }
-  const served = async (): Promise<true | null> => ((await lxcfsState(folder)) === 'running' ? true : null);
-  await until('lxcfs is mounted', 10_000, served, signal);
+  const lives = isSystemd() ? await startLxcfsUnit(wasDead) : await startOwnLxcfs(config, folder);
+  const serves = async (): Promise<boolean | null> => {
+    if ((await lxcfsState(folder)) === 'running') return true;
+    return (await lives()) ? null : false;
+  };
+  if (!(await until('lxcfs is mounted', LXCFS_MS, serves, signal))) return 'ended';
   return wasDead ? 'replaced' : 'started';
+}
+
+/** Where lxcfs tells why it ended. */
+export function lxcfsLog(config: DaemonConfig): string {
+  return isSystemd() ? 'journalctl -u lxcfs' : join(config.paths.log, 'lxcfs.log');
+}
+
+type Lives = () => Promise<boolean>;
+
+/** The unit has conditions, and systemd calls one that they keep from starting a success. */
+async function startLxcfsUnit(wasDead: boolean): Promise<Lives> {
+  const unit = 'lxcfs.service';
+  await runTool('systemctl', [wasDead ? 'restart' : 'start', unit], { okCodes: [0, 1] });
+  return async () => {
+    const { stdout } = await runTool('systemctl', ['is-active', unit], { okCodes: [0, 3] });
+    return ['active', 'activating', 'reloading'].includes(stdout.trim());
+  };
+}
+
+async function startOwnLxcfs(config: DaemonConfig, folder: string): Promise<Lives> {
+  await mkdir(folder, { recursive: true });
+  await mkdir(config.paths.run, { recursive: true });
+  // Its own file is /run/lxcfs.pid, and a second lxcfs on the machine that finds it ends.
+  const own = join(config.paths.run, 'lxcfs.lock');
+  const argv = ['lxcfs', `--pidfile=${own}`, folder];
+  const pid = await startBackground(argv, lxcfsLog(config));
+  await writeFile(join(config.paths.run, 'lxcfs.pid'), `${String(pid)}\n`);
+  return () => Promise.resolve(isAlive(pid));
 }
 
 /**

@@ -113,6 +113,7 @@ async function startServices(
       running: 'running already',
       started: 'started; it was not running',
       replaced: 'started anew; it had been killed, and its mount stayed',
+      ended: `ended at once (${background.lxcfsLog(config)}): containers will see the host in /proc`,
     };
     report.result(texts[await background.ensureLxcfs(config, signal)]);
   });

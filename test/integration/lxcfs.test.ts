@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lxcfsViews } from '../../api/instances/lxcfs-views.ts';
 import { clearDeadLxcfs, lxcfsState } from '../../api/lxcfs.ts';
-import { ensureLxcfs, isSystemd, stopLxcfs } from '../../api/setup/background.ts';
+import { ensureLxcfs, isSystemd, lxcfsLog, stopLxcfs } from '../../api/setup/background.ts';
 import { checkLxcfs } from '../../api/setup/host-facts.ts';
 import { loadDaemonConfig } from '../../config/load.ts';
 import { openNative } from '../../native/index.ts';
@@ -128,5 +128,24 @@ test(
     assert.equal(await lxcfsState(folder), 'absent');
     assert.equal(await ensureLxcfs(config, undefined, folder), 'started');
     assert.equal(await stopLxcfs(config, folder), 'stopped');
+  },
+);
+
+test(
+  'set-up goes on without an lxcfs that ends at once',
+  { skip: isSystemd() ? 'the service manager looks after lxcfs here' : lacks },
+  async () => {
+    const config = loadDaemonConfig({ stateDir: join(scratch, 'state') });
+    const before = process.env['PATH'] ?? '';
+    const programs = join(scratch, 'programs');
+    mkdirSync(programs);
+    writeFileSync(join(programs, 'lxcfs'), '#!/bin/sh\necho no >&2\nexit 1\n', { mode: 0o755 });
+    process.env['PATH'] = `${programs}:${before}`;
+    try {
+      assert.equal(await ensureLxcfs(config, undefined, join(scratch, 'unserved')), 'ended');
+    } finally {
+      process.env['PATH'] = before;
+    }
+    assert.match(readFileSync(lxcfsLog(config), 'utf8'), /\nno\n$/);
   },
 );
