@@ -6,6 +6,7 @@
 import type { ConsumeMessage } from 'amqplib';
 import { describeChain, Fault, isFault } from '../../process/fault.ts';
 import type { Log } from '../../process/log.ts';
+import { bodyOf } from './body.ts';
 import { KeptChannel, type OpenChannel } from './channel.ts';
 import type { BrokerConnection } from './connection.ts';
 import { declareQueue } from './declare.ts';
@@ -189,7 +190,7 @@ export class RpcClient {
     }
     try {
       open.channel.ack(message);
-      this.deliver(message.content);
+      this.deliver(bodyOf(message));
     } catch (err) {
       this.parts.log.warn('a reply is dropped', { error: describeChain(err) });
     }

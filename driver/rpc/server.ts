@@ -8,6 +8,7 @@
 import type { ConsumeMessage } from 'amqplib';
 import { describeChain, isFault } from '../../process/fault.ts';
 import type { Log } from '../../process/log.ts';
+import { bodyOf } from './body.ts';
 import { KeptChannel, type OpenChannel } from './channel.ts';
 import type { BrokerConnection } from './connection.ts';
 import { declareQueue } from './declare.ts';
@@ -182,7 +183,7 @@ export class RpcServer {
       return;
     }
     // Not acknowledged: it goes back to the queue when the channel is closed.
-    if (this.lastMethods !== null && !this.lastMethods.has(methodOf(message.content))) return;
+    if (this.lastMethods !== null && !this.lastMethods.has(methodOf(message))) return;
     try {
       open.channel.ack(message);
     } catch (err) {
@@ -191,7 +192,7 @@ export class RpcServer {
       return;
     }
     if (queue.stream) this.noteOffset(message);
-    this.begin(message.content);
+    this.begin(message);
   }
 
   private noteOffset(message: ConsumeMessage): void {
@@ -201,12 +202,12 @@ export class RpcServer {
     if (Number.isSafeInteger(offset)) this.offset = offset;
   }
 
-  private begin(content: Buffer): void {
+  private begin(packed: ConsumeMessage): void {
     let message: Json;
     try {
-      message = openEnvelope(content);
+      message = openEnvelope(bodyOf(packed));
     } catch (err) {
-      this.log.warn('a message is dropped', { bytes: content.length, error: describeChain(err) });
+      this.log.warn('a message is dropped', { bytes: packed.content.length, error: describeChain(err) });
       return;
     }
     const id = idOf(message);
@@ -279,9 +280,9 @@ export class RpcServer {
 }
 
 /** '' for a message that names no method. */
-function methodOf(content: Buffer): string {
+function methodOf(message: ConsumeMessage): string {
   try {
-    return textOrNull(openEnvelope(content)['method']) ?? '';
+    return textOrNull(openEnvelope(bodyOf(message))['method']) ?? '';
   } catch {
     return '';
   }
