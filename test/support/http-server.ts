@@ -166,7 +166,8 @@ export class MemoryConfig implements ServerConfigAdmin {
     return { ...this.values, ...hidden };
   }
 
-  async replace(next: Readonly<Record<string, unknown>>): Promise<void> {
+  async replace(next: Readonly<Record<string, unknown>>, check?: () => void): Promise<void> {
+    check?.();
     const before = this.values;
     this.values = Object.fromEntries(
       Object.entries(next)
@@ -184,8 +185,8 @@ export class MemoryConfig implements ServerConfigAdmin {
     }
   }
 
-  async merge(changes: Readonly<Record<string, unknown>>): Promise<void> {
-    await this.replace({ ...this.values, ...changes });
+  async merge(changes: Readonly<Record<string, unknown>>, check?: () => void): Promise<void> {
+    await this.replace({ ...this.values, ...changes }, check);
   }
 
   onChange(keys: readonly string[], fn: (key: string) => Promise<void>): void {
