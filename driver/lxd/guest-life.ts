@@ -214,7 +214,10 @@ export class GuestLife {
   private async firstPassword(caller: Caller, uuid: string, password: string): Promise<void> {
     const { client, finder, log } = this.parts;
     try {
-      await setPassword(client, caller, await finder.find(caller, uuid), password);
+      const set = async () => {
+        await setPassword(client, caller, await finder.find(caller, uuid), password);
+      };
+      await patiently(set, caller.signal);
     } catch (err) {
       log.warn('the password of a new guest was not set', { instance: uuid, error: describeChain(err) });
     }

@@ -73,3 +73,13 @@ test('a guest that is turned off at once has its password all the same', TIMEOUT
   assert.match(await inside('cat', '/etc/shadow'), /^root:\$/m);
   await guests.destroy(caller, uuid);
 });
+
+test('a daemon that dies while a first password is set, sets it when it is back', TIMEOUT, async () => {
+  await spawn('a-Secret-9');
+  await daemon.kill();
+  await daemon.restart();
+  await guests.powerOff(caller, uuid, 0);
+  await guests.powerOn(caller, uuid, []);
+  assert.match(await inside('cat', '/etc/shadow'), /^root:\$/m);
+  await guests.destroy(caller, uuid);
+});
