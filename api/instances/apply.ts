@@ -64,7 +64,10 @@ export async function applyChanges(
     await undo.rollBack((what, cause) => {
       parts.log.error('undo step of a live change failed', { instance: after.row.name, what, error: cause });
     });
-    throw err;
+    // What a tool does not take is what was asked for.
+    throw isFault(err, 'tool_failed')
+      ? new Fault('bad_request', 'the running container cannot be changed like this', { cause: err })
+      : err;
   }
 }
 

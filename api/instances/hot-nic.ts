@@ -125,7 +125,27 @@ export async function hotUnplugNic(
     new Set(),
   );
   if (bridged !== null) await parts.networks.unplug(bridged);
-  if (link.kind === 'veth') await deleteLink(hostName);
-  else if (link.kind === 'macvlan') await inContainer(running, ['link', 'delete', link.name]);
-  else await inContainer(running, ['link', 'set', link.name, 'netns', '1', 'name', link.link ?? link.name]);
+  if (link.kind === 'veth') {
+    await deleteLink(hostName);
+    return;
+  }
+  const inside = await nameInside(parts, running, link);
+  if (link.kind === 'macvlan') {
+    if (inside !== null) await inContainer(running, ['link', 'delete', inside]);
+    return;
+  }
+  if (inside === null) {
+    throw new Fault('bad_request', `nic "${device}": the guest has no interface "${link.name}" to take back`);
+  }
+  await inContainer(running, ['link', 'set', inside, 'netns', '1', 'name', link.link ?? link.name]);
+}
+
+/** What the guest calls a nic now: it may have given it another name, or have deleted it (null). */
+async function nameInside(parts: RuntimeParts, running: Running, link: NicLink): Promise<string | null> {
+  const [there = null] = await parts.native.interfaces([running.initPid]);
+  const nics = there ?? [];
+  const found =
+    nics.find((nic) => nic.name === link.name) ??
+    nics.find((nic) => link.hwaddr !== null && link.hwaddr !== '' && nic.hwaddr === link.hwaddr.toLowerCase());
+  return found?.name ?? null;
 }

@@ -7,6 +7,7 @@
  */
 import { isIP } from 'node:net';
 import { Fault } from '../../process/fault.ts';
+import { firstOf, networkOf, parseSubnet } from '../network/addresses.ts';
 
 /** Longest value that is repeated in an error text. */
 const SHOWN = 64;
@@ -236,17 +237,19 @@ export function checkAddress(value: string, family: 4 | 6): void {
   if (isIP(value) !== family) throw wrong(value, `is not an IPv${String(family)} address`);
 }
 
-/** Checks a comma-separated list of subnets, each with its prefix length. */
+/** Checks a comma-separated list of subnets, each with its prefix length and nothing behind it. */
 export function checkSubnets(value: string, family: 4 | 6): void {
   for (const part of value.split(',')) {
-    const match = /^([^/]+)\/(\d{1,3})$/.exec(part.trim());
-    const fits =
-      match !== null && isIP(match[1] ?? '') === family && Number(match[2]) <= (family === 4 ? 32 : 128);
-    if (!fits)
+    const subnet = parseSubnet(part.trim());
+    if (subnet?.family !== family) {
       throw wrong(
         value,
         `is not a list of IPv${String(family)} subnets; write for example ${family === 4 ? '192.0.2.0/24' : '2001:db8::/64'}`,
       );
+    }
+    if (subnet.address !== firstOf(subnet)) {
+      throw wrong(part.trim(), `is an address in the subnet ${networkOf(subnet)}; write the subnet itself`);
+    }
   }
 }
 

@@ -104,7 +104,10 @@ function ranges(family: Family): Check {
 
 function subnets(family: Family): Check {
   return (value) => {
-    const bad = listOf(value).find((text) => parseSubnet(text)?.family !== family);
+    const bad = listOf(value).find((text) => {
+      const subnet = parseSubnet(text);
+      return subnet?.family !== family || subnet.address !== firstOf(subnet);
+    });
     return bad === undefined ? null : `has "${bad}", which is not an IPv${String(family)} subnet`;
   };
 }

@@ -216,6 +216,7 @@ const disk = (source: string, path: string, required = 'true'): Record<string, s
   path,
   required,
 });
+const MACVLAN = { type: 'nic', nictype: 'macvlan', parent: 'cfinst0', name: 'm1' };
 const STATES: readonly Line[] = [
   {
     ...state('stop'),
@@ -279,6 +280,15 @@ const STATES: readonly Line[] = [
     code: 400,
     error: /^add disk "d3" to the running container: /,
   },
+  { ask: `PATCH ${I}/cff`, body: { devices: { n1: MACVLAN, n2: { ...MACVLAN, name: 'm2' } } }, code: 200 },
+  {
+    ask: `POST ${I}/cff/exec`,
+    body: { command: ['sh', '-c', 'ip link del m1 && ip link set m2 down name other'] },
+    code: 202,
+    ends: 'Success',
+  },
+  { ask: `PATCH ${I}/cff`, body: { devices: { n2: { ...MACVLAN, name: 'm3' } } }, code: 200 },
+  { ask: `GET ${I}/cff/state`, code: 200, holds: { network: { other: undefined, m3: {} } } },
   {
     ask: `PUT ${I}/cff`,
     body: { profiles: ['default'], devices: {}, config: {} },

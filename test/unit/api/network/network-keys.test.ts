@@ -25,6 +25,7 @@ const BAD: readonly [Record<string, string>, RegExp][] = [
   [{ 'ipv4.address': '10.0.0.1' }, /ipv4\.address/],
   [{ 'ipv4.address': 'fd42::1/64' }, /IPv4/],
   [{ 'ipv4.address': '10.0.0.1/0' }, /no network part/],
+  [{ 'ipv4.routes': '10.2.0.1/16' }, /not an IPv4 subnet/],
   ...['10.0.0.0/24', '10.0.0.255/24', '0.0.0.5/24', '127.0.0.1/8', '224.0.0.1/24', '255.0.0.1/24'].map(
     (address): [Record<string, string>, RegExp] => [{ 'ipv4.address': address }, /a host can have/],
   ),
