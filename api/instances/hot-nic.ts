@@ -146,6 +146,8 @@ async function nameInside(parts: RuntimeParts, running: Running, link: NicLink):
   const nics = there ?? [];
   const found =
     nics.find((nic) => nic.name === link.name) ??
-    nics.find((nic) => link.hwaddr !== null && link.hwaddr !== '' && nic.hwaddr === link.hwaddr.toLowerCase());
+    nics.find(
+      (nic) => link.hwaddr !== null && link.hwaddr !== '' && nic.hwaddr === link.hwaddr.toLowerCase(),
+    );
   return found?.name ?? null;
 }

@@ -108,7 +108,10 @@ test('MAC addresses are lower case and belong to one host', () => {
 test('subnets, expiries and schedules are checked', () => {
   checkSubnets('192.0.2.0/24, 198.51.100.0/25', 4);
   checkSubnets('2001:db8::/64', 6);
-  refuses((text) => checkSubnets(text, 4), ['192.0.2.0', '192.0.2.0/33', '192.0.2.5/24', '2001:db8::/64', '']);
+  refuses(
+    (text) => checkSubnets(text, 4),
+    ['192.0.2.0', '192.0.2.0/33', '192.0.2.5/24', '2001:db8::/64', ''],
+  );
   for (const good of ['1w', '1d 12H', '30M']) checkExpiry(good);
   refuses(checkExpiry, ['1', 'w', '1x', '1w  2d', '']);
   for (const good of ['@daily', '@hourly, @startup', '0 6 * * *', '*/5 1-3 * JAN MON', '0,30 * * * *'])
