@@ -7,6 +7,7 @@ import { MESSAGING_OPTIONS } from './messaging.ts';
 import {
   booleanOption,
   integerOption,
+  listOption,
   numberOption,
   pathOption,
   textOption,
@@ -198,18 +199,23 @@ export const COMPUTE_OPTIONS = {
   image_cache: {
     manager_interval: integerOption({
       fallback: 2400,
+      formerly: ['DEFAULT', 'image_cache_manager_interval'],
       min: -1,
       max: MOST_S,
       help: 'Seconds between two searches for images nobody uses; -1: never.',
     }),
     remove_unused_base_images: booleanOption({
       fallback: true,
+      formerly: ['DEFAULT', 'remove_unused_base_images'],
       help: 'Delete images from this host that no instance uses.',
     }),
-    remove_unused_original_minimum_age_seconds: seconds(
-      86_400,
-      'Seconds an image is kept after its last use.',
-    ),
+    remove_unused_original_minimum_age_seconds: integerOption({
+      fallback: 86_400,
+      min: 0,
+      max: MOST_S,
+      formerly: ['DEFAULT', 'remove_unused_original_minimum_age_seconds'],
+      help: 'Seconds an image is kept after its last use.',
+    }),
   },
   api: {
     dhcp_domain: textOption({
@@ -237,6 +243,10 @@ export const COMPUTE_OPTIONS = {
     provider_config_location: pathOption({
       fallback: '/etc/nova/provider_config/',
       help: 'Folder of further inventories and traits, *.yaml.',
+    }),
+    image_type_exclude_list: listOption({
+      fallback: [],
+      help: 'Disk formats of images that this host does not say it takes: raw, qcow2.',
     }),
     max_disk_devices_to_attach: integerOption({
       fallback: -1,

@@ -20,6 +20,9 @@ export interface InventoryOptions {
   readonly initial_disk_allocation_ratio: number;
 }
 
+/** What nova-compute's drivers for virtual machines offer of a host, and this one does not. */
+const OF_VMS = ['PCPU', 'MEM_ENCRYPTION_CONTEXT'];
+
 /**
  * The inventories of the host. A ratio that is configured holds; else the one
  * the provider has already (operators change it there), else the initial one.
@@ -63,7 +66,7 @@ export function hostInventories(
       o.initial_disk_allocation_ratio,
     ),
   };
-  const others = Object.entries(now).filter(([name]) => own[name] === undefined);
+  const others = Object.entries(now).filter(([name]) => own[name] === undefined && !OF_VMS.includes(name));
   const offered = Object.entries(own).filter(([, inventory]) => inventory.total > 0);
   return Object.fromEntries([...others, ...offered]);
 }
@@ -72,16 +75,46 @@ export function hostInventories(
 export function hostTraits(
   isDisabled: boolean,
   extra: readonly string[] = [],
+  excludedImages: readonly string[] = [],
 ): { own: string[]; not: string[] } {
+  const isTaken = (format: string) => !excludedImages.some((one) => one.toLowerCase() === format);
+  const imageTrait = (format: string) => `COMPUTE_IMAGE_TYPE_${format.toUpperCase()}`;
   const own = [
     'COMPUTE_NODE',
     'COMPUTE_NET_ATTACH_INTERFACE',
-    'COMPUTE_IMAGE_TYPE_RAW',
-    'COMPUTE_IMAGE_TYPE_QCOW2',
+    ...IMAGES.filter(isTaken).map(imageTrait),
     'OWNER_NOVA',
     ...extra,
+    ...(isDisabled ? ['COMPUTE_STATUS_DISABLED'] : []),
   ];
-  return isDisabled
-    ? { own: [...own, 'COMPUTE_STATUS_DISABLED'], not: [] }
-    : { own, not: ['COMPUTE_STATUS_DISABLED'] };
+  const not = [...LACKING, ...[...IMAGES, ...OTHER_IMAGES].map(imageTrait), 'COMPUTE_STATUS_DISABLED'];
+  return { own, not: not.filter((trait) => !own.includes(trait)) };
 }
+
+const IMAGES = ['raw', 'qcow2'];
+const OTHER_IMAGES = ['aki', 'ami', 'ari', 'iso', 'ploop', 'vdi', 'vhd', 'vhdx', 'vmdk'];
+/** Capabilities of other drivers: a host that nova-compute had before must not get servers that need them. */
+const LACKING = [
+  'COMPUTE_ACCELERATORS',
+  'COMPUTE_ADDRESS_SPACE_EMULATED',
+  'COMPUTE_ADDRESS_SPACE_PASSTHROUGH',
+  'COMPUTE_DEVICE_TAGGING',
+  'COMPUTE_EPHEMERAL_ENCRYPTION',
+  'COMPUTE_EPHEMERAL_ENCRYPTION_LUKS',
+  'COMPUTE_EPHEMERAL_ENCRYPTION_PLAIN',
+  'COMPUTE_MEM_BACKING_FILE',
+  'COMPUTE_NET_ATTACH_INTERFACE_WITH_TAG',
+  'COMPUTE_REMOTE_MANAGED_PORTS',
+  'COMPUTE_RESCUE_BFV',
+  'COMPUTE_SAME_HOST_COLD_MIGRATE',
+  'COMPUTE_SECURITY_STATELESS_FIRMWARE',
+  'COMPUTE_SECURITY_TPM_1_2',
+  'COMPUTE_SECURITY_TPM_2_0',
+  'COMPUTE_SECURITY_UEFI_SECURE_BOOT',
+  'COMPUTE_SOCKET_PCI_NUMA_AFFINITY',
+  'COMPUTE_STORAGE_VIRTIO_FS',
+  'COMPUTE_TRUSTED_CERTS',
+  'COMPUTE_VOLUME_ATTACH_WITH_TAG',
+  'COMPUTE_VOLUME_EXTEND',
+  'COMPUTE_VOLUME_MULTI_ATTACH',
+];

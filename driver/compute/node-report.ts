@@ -101,7 +101,8 @@ export class NodeReport {
   }
 
   private async writeTraits(context: CallContext, node: ReportedNode): Promise<void> {
-    const traits = hostTraits(this.isDisabled, this.parts.extras.traits);
+    const { image_type_exclude_list: excluded } = this.parts.options.compute;
+    const traits = hostTraits(this.isDisabled, this.parts.extras.traits, excluded);
     const unknown = await this.parts.placement.setTraits(context, node.uuid, traits);
     if (unknown.length > 0) this.parts.log.debug('traits that Placement does not know', { traits: unknown });
   }

@@ -58,6 +58,10 @@ test('an option that moved is read where it is now, else where it was', () => {
   assert.equal(domainOf(''), 'novalocal');
   assert.equal(domainOf('[DEFAULT]\ndhcp_domain = old.example\n'), 'old.example');
   assert.equal(domainOf('[DEFAULT]\ndhcp_domain = old.example\n[api]\ndhcp_domain =\n'), '');
+  const cache = 'image_cache_manager_interval = -1\nremove_unused_base_images = false\n';
+  const { values } = readOptions(COMPUTE_OPTIONS, readIni(`[DEFAULT]\n${cache}`, 'nova.conf'));
+  assert.equal(values.image_cache.manager_interval, -1);
+  assert.equal(values.image_cache.remove_unused_base_images, false);
 });
 
 test('intervals that Nova turns off by -1 can be turned off so', () => {
