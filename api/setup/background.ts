@@ -81,6 +81,13 @@ export function hasUnit(config: DaemonConfig): boolean {
   );
 }
 
+/** The daemon's process as systemd knows it; null when it does not run. */
+export async function unitPid(): Promise<number | null> {
+  const { stdout } = await runTool('systemctl', ['show', '--value', '--property=MainPID', 'slipway.service']);
+  const pid = Number(stdout.trim());
+  return pid > 0 ? pid : null;
+}
+
 /**
  * Starts a program in a session of its own, its output appended to `logFile`;
  * it outlives this one. Returns its process id.

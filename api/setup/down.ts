@@ -60,14 +60,20 @@ function parseWish(argv: readonly string[]): Wish {
   };
 }
 
-/** What the daemon does by itself at SIGPWR. */
-async function endContainers(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
-  const pid = await background.daemonPid(background.clientOf(wish.config), signal);
+/**
+ * What the daemon does by itself at SIGPWR. While systemd runs this as part of
+ * a shutdown, its other units wait for it: nothing is asked of them, and
+ * nothing at the socket, where a question would start the daemon anew.
+ */
+async function endContainers({ config }: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
+  const pid = background.hasUnit(config)
+    ? await background.unitPid()
+    : await background.daemonPid(background.clientOf(config), signal);
   if (pid === null) {
-    progress.line('no daemon answers: nothing to stop');
+    progress.line('no daemon runs: nothing to stop');
     return;
   }
-  await progress.step('containers and daemon', () => takeDown.endDaemon(wish.config, pid));
+  await progress.step('containers and daemon', () => takeDown.endDaemon(config, pid));
 }
 
 async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promise<void> {
@@ -90,6 +96,7 @@ async function undo(wish: Wish, progress: Progress, signal: AbortSignal): Promis
   await progress.step('containers and daemon', async (report) => {
     const count = await takeDown.countRunning(client, signal);
     await takeDown.endDaemon(config, last);
+    await takeDown.stopUnits(config);
     report.result(count === 1 ? '1 container stopped' : `${String(count)} containers stopped`);
   });
   await progress.step('networks', async (report) => {

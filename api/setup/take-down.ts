@@ -101,10 +101,13 @@ export async function endDaemon(config: DaemonConfig, pid: number): Promise<void
   await background.until(`the daemon (process ${String(pid)}) stops its containers and ends`, END_MS, () =>
     background.isAlive(pid) ? null : true,
   );
-  if (background.hasUnit(config)) {
-    await runTool('systemctl', ['stop', 'slipway.socket', 'slipway.service'], { timeoutMs: 600_000 });
-  }
   await rm(background.pidFile(config), { force: true });
+}
+
+/** Keeps systemd from starting the daemon again for whoever asks at its socket. */
+export async function stopUnits(config: DaemonConfig): Promise<void> {
+  if (!background.hasUnit(config)) return;
+  await runTool('systemctl', ['stop', 'slipway.socket', 'slipway.service'], { timeoutMs: 600_000 });
 }
 
 /** Removes bridges with their rules and DHCP servers. Harmless when they are gone. */

@@ -27,6 +27,13 @@ test('the socket unit hands over the descriptor by the name the daemon looks for
   assert.match(text, /^ListenStream=\/var\/lib\/slipway\/unix\.socket$/m);
 });
 
+test('a restart of the daemon does not reach the unit that stops the containers', () => {
+  const text = readFileSync(join(FOLDER, 'slipway-containers.service'), 'utf8');
+  assert.match(text, /^After=.*slipway\.service/m);
+  assert.match(text, /^ExecStop=.*down --containers$/m);
+  assert.doesNotMatch(text, /^(Requires|Requisite|BindsTo|PartOf|PropagatesStopTo)=/m);
+});
+
 if (findProgram('systemd-analyze') !== null) {
   test('systemd finds no fault with the units', () => {
     const folder = mkdtempSync(join(tmpdir(), 'units-'));
