@@ -3,7 +3,7 @@
  * (daemon-sides.ts, then daemon-http.ts), and stops it in reverse. Plain code:
  * what depends on what is read here.
  */
-import { mkdir } from 'node:fs/promises';
+import { chmod, mkdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { DaemonConfig } from '../config/load.ts';
 import { openNative } from '../native/index.ts';
@@ -137,7 +137,14 @@ async function makeFolders(paths: Paths): Promise<void> {
   }
   await mkdir(paths.configDrives, { recursive: true, mode: 0o700 });
   await mkdir(`${paths.lxc}/.root`, { recursive: true, mode: 0o711 });
+  // Whoever made them first may have had a tight umask, and roots of containers walk through these.
+  for (const path of [paths.state, paths.pools, paths.networks, paths.devices, paths.lxc]) {
+    const { mode } = await stat(path);
+    if ((mode & SEARCH) !== SEARCH) await chmod(path, (mode & 0o7777) | SEARCH);
+  }
 }
+
+const SEARCH = 0o011;
 
 /** At host shutdown: higher boot.stop.priority first, then all of one priority together. */
 async function shutDownInstances(side: InstanceSide, log: Log): Promise<void> {

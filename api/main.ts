@@ -11,6 +11,9 @@ import { startDaemon } from './daemon.ts';
 
 /** Runs until a signal ends it. Resolves to the exit code: 0 when asked to stop, 1 on an error. */
 export async function runServe(argv: readonly string[]): Promise<number> {
+  // Roots of containers are other users of the host, and walk to their files through our folders:
+  // what is secret says so by its own mode, whatever started us.
+  process.umask(0o022);
   const config = loadServeConfig(argv);
   const events = new Events();
   const log = openLog({

@@ -19,8 +19,10 @@ function install(env: Record<string, string>, ...args: string[]): string {
   return execFileSync('bash', [SCRIPT, ...args], options);
 }
 
+/** Under the umask of a careful administrator. */
 function slipway(...args: string[]): string {
-  return execFileSync(command, [...args, '--state-dir', state], {
+  const tight = ['-c', 'umask 077; exec "$0" "$@"', command];
+  return execFileSync('sh', [...tight, ...args, '--state-dir', state], {
     cwd: '/',
     encoding: 'utf8',
     timeout: RUN_MS,
