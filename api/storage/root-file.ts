@@ -8,7 +8,7 @@
  */
 import { open, stat, statfs, truncate } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault, isFault } from '../../process/fault.ts';
+import { Fault, describeChain, isFault } from '../../process/fault.ts';
 import { runTool } from '../tools.ts';
 import { asFull } from './space.ts';
 import { isMissing } from './layout.ts';
@@ -16,6 +16,11 @@ import { isMissing } from './layout.ts';
 /** Smaller ones hold nothing but their own tables. */
 export const MIN_ROOT_BYTES = 16 * 2 ** 20;
 const BLOCK = 4096;
+/**
+ * resize2fs fails half way, and leaves errors, when a file system of one block
+ * group has to make room for the tables of hundreds of gigabytes; from here it does not.
+ */
+const STEP_BYTES = 512 * 2 ** 20;
 const DETACH_MS = 3000;
 const DETACH_LOOK_MS = 30;
 
@@ -95,6 +100,7 @@ export async function resizeDetached(path: string, sizeBytes: number, signal?: A
   const now = await rootFileSize(path);
   const wanted = sizeBytes - (sizeBytes % BLOCK);
   if (now === wanted) return;
+  if (now !== null && now < STEP_BYTES && wanted > STEP_BYTES) await resizeDetached(path, STEP_BYTES, signal);
   const options = { timeoutMs: 0, endsWithUs: true, ...(signal === undefined ? {} : { signal }) };
   if (now !== null && wanted > now) await truncate(path, wanted);
   await runTool('e2fsck', ['-f', '-y', path], { ...options, okCodes: [0, 1] });
@@ -123,8 +129,11 @@ export async function growAttached(path: string, sizeBytes: number, monitorPid: 
     await runTool('losetup', ['--set-capacity', device]);
     await runTool('nsenter', [`--mount=/proc/${String(monitorPid)}/ns/mnt`, '--', 'resize2fs', device]);
   } catch (err) {
-    await truncate(path, size);
-    await runTool('losetup', ['--set-capacity', device]);
+    // Where the kernel has begun, the file system may reach into the new part already.
+    if (isFault(err, 'tool_failed') && /permi(ssion|tted)/i.test(describeChain(err))) {
+      await truncate(path, size);
+      await runTool('losetup', ['--set-capacity', device]);
+    }
     throw new Fault('bad_request', 'the root disk cannot grow while the instance runs; stop it first', {
       cause: err,
     });
