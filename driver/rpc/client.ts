@@ -3,6 +3,7 @@
  * process; it is made at the first call and keeps its name through reconnects,
  * so an answer that comes meanwhile is not lost.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumeMessage } from 'amqplib';
 import { describeChain, Fault, isFault } from '../../process/fault.ts';
 import type { Log } from '../../process/log.ts';
@@ -33,12 +34,14 @@ export interface CallOptions {
 
 export interface ClientParts {
   readonly connection: BrokerConnection;
-  readonly publisher: Publisher;
+  readonly publisher: Pick<Publisher, 'publish'>;
   readonly topology: TopologySettings;
   readonly names: QueueNames;
   readonly responseTimeoutMs: number;
   readonly log: Log;
 }
+
+const AGAIN_MS = 250;
 
 interface Waiter {
   resolve(result: unknown): void;
@@ -142,6 +145,10 @@ export class RpcClient {
     await this.kept.close();
   }
 
+  /**
+   * After a restart of the broker each service makes its queue when it comes
+   * back itself. What was sent before that no queue took, and it is sent again.
+   */
   private async send(
     target: Target,
     message: Record<string, unknown>,
@@ -154,9 +161,19 @@ export class RpcClient {
       exchange: controlExchange(this.parts.topology),
       key,
       body: sealEnvelope(message),
+      mandatory: true,
       ...(expirationMs === undefined ? {} : { expirationMs }),
     };
-    await this.parts.publisher.publish(publication, signal);
+    let until: number | null = null;
+    while ((await this.parts.publisher.publish(publication, signal)) === 'returned') {
+      // Time without a connection does not count.
+      until ??= Date.now() + this.parts.responseTimeoutMs;
+      if (Date.now() >= until) {
+        this.parts.log.warn('a request reached no service', { to: key });
+        return;
+      }
+      await sleep(AGAIN_MS, undefined, signal === undefined ? {} : { signal });
+    }
   }
 
   private async consume(open: OpenChannel): Promise<void> {

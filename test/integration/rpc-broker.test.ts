@@ -223,6 +223,28 @@ test('a call that nobody answers ends in time', { skip }, async () => {
   await hasty.close();
 });
 
+test('a call and a cast wait for a service that is away for a moment', { skip }, async () => {
+  const late = { topic: 'compute', server: 'node-late' };
+  const seen: string[] = [];
+  const call = peer.client.call(late, request('echo', { n: 7 }));
+  const cast = peer.client.cast(late, request('note', { n: 8 }));
+  // On the same channel, so the two before it have come back by now.
+  await peer.client.call(here, request('nothing'));
+  const other = messaging(rabbit.url, 'node-late');
+  const serves = other.server('compute', [
+    computeEndpoint({
+      echo: ({ args }) => Promise.resolve(seen.push(`echo ${String(args['n'])}`)),
+      note: ({ args }) => Promise.resolve(seen.push(`note ${String(args['n'])}`)),
+    }),
+  ]);
+  await serves.start();
+  await Promise.all([call, cast]);
+  await until('the cast came', () => seen.length === 2);
+  assert.deepEqual(seen.toSorted(), ['echo 7', 'note 8']);
+  await serves.stop(1000);
+  await other.close();
+});
+
 test('an answer waits for the queue of a caller that is away for a moment', { skip }, async () => {
   const call = { method: 'echo', args: { n: 5 }, version: '6.0', _msg_id: 'm2', _reply_q: 'reply_late' };
   heard.lines.length = 0;
