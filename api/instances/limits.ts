@@ -26,6 +26,7 @@ export function settingLine(setting: CgroupSetting): readonly [key: string, valu
   return [`${prefix}.${setting.file}`, setting.value];
 }
 
+/** What this host has no controller for is not in the list: see refuseUnkept(). */
 export function cgroupSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   return [
     ...memorySettings(config, host),
@@ -34,6 +35,34 @@ export function cgroupSettings(config: StringMap, host: HostFacts): CgroupSettin
     ...processSettings(config, host),
     ...hugepageSettings(config, host),
   ];
+}
+
+const CONTROLLER_OF: readonly (readonly [key: string, controller: string])[] = [
+  ['limits.memory', 'memory'],
+  ['limits.memory.swap', 'memory'],
+  ['limits.cpu', 'cpuset'],
+  ['limits.cpu.allowance', 'cpu'],
+  ['limits.cpu.priority', 'cpu'],
+  ['limits.processes', 'pids'],
+  ...['64KB', '1MB', '2MB', '1GB'].map((size) => [`limits.hugepages.${size}`, 'hugetlb'] as const),
+];
+
+/** Fault bad_request for a limit that the kernel of this host could not keep to: it is never accepted and ignored. */
+export function refuseUnkept(config: StringMap, host: HostFacts): void {
+  for (const [key, controller] of CONTROLLER_OF) {
+    if ((config[key] ?? '') === '') continue;
+    if (host.v1[controller] !== undefined || host.unifiedControllers.includes(controller)) continue;
+    throw new Fault(
+      'bad_request',
+      `${key} cannot be kept: containers of this host have no ${controller} controller; unset it, or see "slipway check"`,
+    );
+  }
+  if ((config['limits.disk.priority'] ?? '') !== '' && !host.diskWeight) {
+    throw new Fault(
+      'bad_request',
+      'limits.disk.priority cannot be kept: the kernel of this host does not share disks by weights; use limits.read and limits.write of the disks instead',
+    );
+  }
 }
 
 /** Bytes of `limits.memory`; null for none. A percentage is one of the host's memory. */
@@ -154,13 +183,7 @@ function cpuSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
 
 function diskSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
   const text = config['limits.disk.priority'] ?? '';
-  if (text === '') return [];
-  if (!host.diskWeight) {
-    throw new Fault(
-      'bad_request',
-      'limits.disk.priority cannot be kept: the kernel of this host does not share disks by weights; use limits.read and limits.write of the disks instead',
-    );
-  }
+  if (text === '' || !host.diskWeight) return [];
   const weight = String(Math.max(10, Number(text) * 100));
   if (host.v1['blkio'] !== undefined) {
     return [{ controller: 'blkio', file: 'blkio.weight', value: weight, unlimited: '500' }];
@@ -193,11 +216,6 @@ function hugepageSettings(config: StringMap, host: HostFacts): CgroupSetting[] {
       });
     } else if (host.unifiedControllers.includes('hugetlb')) {
       out.push({ controller: 'unified', file: `hugetlb.${size}.max`, value: bytes, unlimited: 'max' });
-    } else {
-      throw new Fault(
-        'bad_request',
-        `limits.hugepages.${size} cannot be kept: containers of this host have no hugetlb controller`,
-      );
     }
   }
   return out;

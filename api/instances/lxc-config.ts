@@ -11,7 +11,7 @@ import type { IdExtent } from '../../native/steps.ts';
 import type { StringMap } from '../db/rows.ts';
 import type { HostFacts } from './host.ts';
 import type { CgroupSetting } from './limits.ts';
-import { cgroupSettings, settingLine } from './limits.ts';
+import { cgroupSettings, refuseUnkept, settingLine } from './limits.ts';
 import { parseBool } from './values.ts';
 
 export interface NicLink {
@@ -194,6 +194,7 @@ export function escapeField(text: string): string {
 }
 
 function limitLines(spec: ContainerSpec, host: HostFacts): Line[] {
+  refuseUnkept(spec.config, host);
   const lines: Line[] = [...cgroupSettings(spec.config, host), ...spec.diskLimits].map(settingLine);
   if (spec.cpus !== null) {
     if (host.v1['cpuset'] !== undefined) lines.push(['lxc.cgroup.cpuset.cpus', spec.cpus]);

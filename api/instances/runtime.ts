@@ -12,7 +12,7 @@ import { applyChanges, repinCpus } from './apply.ts';
 import type { VolatileChanges } from './apply.ts';
 import { freezeInstance, readFrozen, unfreezeInstance } from './freeze.ts';
 import { instanceUrl } from './instance-url.ts';
-import { cgroupSettings } from './limits.ts';
+import { cgroupSettings, refuseUnkept } from './limits.ts';
 import { planNics } from './nics.ts';
 import { instanceIdmap } from './root-plan.ts';
 import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
@@ -82,6 +82,7 @@ export class LxcRuntime implements Runtime {
   validate(next: Expanded): void {
     refuseNetworkPriority(next);
     seccompPolicy(next.config);
+    refuseUnkept(next.config, this.parts.host);
     cgroupSettings(next.config, this.parts.host);
     instanceIdmap(this.parts, next);
     planNics(next, (name) => this.parts.networks.managed(name), nicNames);

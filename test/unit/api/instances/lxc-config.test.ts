@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { balanceCpus } from '../../../../api/instances/cpu-balance.ts';
 import type { HostFacts } from '../../../../api/instances/host.ts';
-import { cgroupSettings, limitChanges } from '../../../../api/instances/limits.ts';
+import { cgroupSettings, limitChanges, refuseUnkept } from '../../../../api/instances/limits.ts';
 import type { ContainerSpec } from '../../../../api/instances/lxc-config.ts';
 import { escapeField, renderLxcConfig } from '../../../../api/instances/lxc-config.ts';
 import { planNics } from '../../../../api/instances/nics.ts';
@@ -103,18 +103,35 @@ test('a size of swap comes on top of the memory, where the kernel can keep to it
   }
 });
 
-test('a limit that the host cannot keep is refused', () => {
-  const priority = { 'limits.disk.priority': '5' };
-  assert.equal(cgroupSettings(priority, HYBRID)[0]?.file, 'blkio.weight');
-  assert.equal(cgroupSettings(priority, V2)[0]?.file, 'io.weight');
-  assert.throws(
-    () => cgroupSettings(priority, { ...HYBRID, diskWeight: false }),
-    /limits\.disk\.priority cannot be kept/,
-  );
-  const pages = { 'limits.hugepages.2MB': '4MiB' };
+test('a limit that the host cannot keep is refused, and can be taken away', () => {
+  const bare = { ...V2, unifiedControllers: [], diskWeight: false };
+  const limits: Record<string, string> = {
+    'limits.memory': '64MiB',
+    'limits.memory.swap': '16MiB',
+    'limits.cpu': '1',
+    'limits.cpu.allowance': '20ms/100ms',
+    'limits.cpu.priority': '5',
+    'limits.processes': '50',
+    'limits.hugepages.2MB': '4MiB',
+    'limits.disk.priority': '5',
+  };
+  for (const [key, value] of Object.entries(limits)) {
+    const message = new RegExp(`^${key.replaceAll('.', '\\.')} cannot be kept`);
+    assert.throws(
+      () => {
+        refuseUnkept({ [key]: value }, bare);
+      },
+      { message },
+    );
+    assert.throws(() => renderLxcConfig(spec({ config: { [key]: value } }), bare), { message });
+    if (key !== 'limits.hugepages.2MB') refuseUnkept({ [key]: value }, V2);
+  }
+  assert.deepEqual(cgroupSettings(limits, bare), []);
+  refuseUnkept({ ...limits, 'limits.hugepages.2MB': '' }, V2);
+  assert.equal(cgroupSettings({ 'limits.disk.priority': '5' }, HYBRID)[0]?.file, 'blkio.weight');
+  assert.equal(cgroupSettings({ 'limits.disk.priority': '5' }, V2)[0]?.file, 'io.weight');
   const withPages = { ...V2, unifiedControllers: ['hugetlb'] };
-  assert.equal(cgroupSettings(pages, withPages)[0]?.file, 'hugetlb.2MB.max');
-  assert.throws(() => cgroupSettings(pages, V2), /limits\.hugepages\.2MB cannot be kept/);
+  assert.equal(cgroupSettings({ 'limits.hugepages.2MB': '4MiB' }, withPages)[0]?.file, 'hugetlb.2MB.max');
 });
 
 test('a live change lifts what differs before it sets the new values', () => {
