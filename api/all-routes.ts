@@ -25,6 +25,7 @@ import { instanceRoutes } from './routes/instances.ts';
 import type { MetricsRouteParts } from './routes/metrics.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { networkRoutes } from './routes/networks.ts';
+import { notThereRoutes } from './routes/not-there.ts';
 import { operationRoutes, operationWebSockets } from './routes/operations.ts';
 import { profileRoutes } from './routes/profiles.ts';
 import { projectRoutes } from './routes/projects.ts';
@@ -78,6 +79,7 @@ export function allRoutes(parts: RouteParts): Route[] {
     ...instanceConsoleRoutes(instances.parts),
     ...instanceFileRoutes({ ...instances.parts, files: instances.files }),
     ...instanceLogRoutes(instances.parts),
+    ...notThereRoutes(),
   ];
 }
 

@@ -177,6 +177,12 @@ const NETWORKS: readonly Line[] = [
       bridge: { stp: false, forward_delay: 1500, vlan_filtering: false, upper_devices: [], id: /^8000\./ },
     },
   },
+  ...[`${N}/cfobj1/forwards`, `${N}/cfobj1/peers/a`, '/1.0/network-acls', '/1.0/network-zones/a'].flatMap(
+    (path) => [
+      { ask: `GET ${path}`, code: 501, error: /^network \w+: not implemented by this server$/ },
+      { ask: `POST ${path}`, body: {}, code: 501 },
+    ],
+  ),
   { ask: `POST ${N}/cfobj1`, body: { name: 'cfobj3' }, code: 201, location: `${N}/cfobj3` },
   { ask: `DELETE ${N}/cfobj3`, code: 200, is: {} },
   { ask: `DELETE ${N}/cfobj3`, code: 404, error: 'Network not found' },
