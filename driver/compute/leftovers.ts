@@ -10,6 +10,7 @@ import { serviceContext } from '../cloud/call-context.ts';
 import { adminContext, requestIdOf } from '../nova/context.ts';
 import { HealInfoCache } from './heal-info-cache.ts';
 import type { ComputeHost } from './host.ts';
+import { LostRequests } from './lost-requests.ts';
 import { syncPowerStates } from './power-sync.ts';
 import { closeLostMigrations, reapDeleted, reclaimDeleted } from './stale-instances.ts';
 import { endBuilds, endReboots, endRescues } from './time-limits.ts';
@@ -21,6 +22,7 @@ export function periodicTasks(host: ComputeHost): readonly Periodic[] {
   const { DEFAULT: options, image_cache: cache } = host.options;
   const cleanS = options.instance_delete_interval;
   const heal = new HealInfoCache(host);
+  const lost = new LostRequests(host);
   const powerS = options.sync_power_state_interval;
   return [
     ...every('sync_power_states', powerS === 0 ? DEFAULT_S : powerS, () => syncPowerStates(host)),
@@ -36,6 +38,7 @@ export function periodicTasks(host: ComputeHost): readonly Periodic[] {
     ...every('check_instance_build_time', options.instance_build_timeout > 0 ? DEFAULT_S : 0, () =>
       endBuilds(host),
     ),
+    ...every('end_lost_requests', DEFAULT_S, () => lost.run()),
     ...every('cleanup_incomplete_migrations', cleanS, () => closeLostMigrations(host)),
     ...every('cleanup_expired_console_auth_tokens', cleanS, () => dropConsoleTokens(host)),
     ...every(

@@ -48,6 +48,7 @@ test('the tasks of a host without options are those of Nova, as often', () => {
     sync_power_states: 600,
     heal_instance_info_cache: 60,
     cleanup_running_deleted_instances: 1800,
+    end_lost_requests: 60,
     cleanup_incomplete_migrations: 300,
     cleanup_expired_console_auth_tokens: 300,
     run_image_cache_manager_pass: 2400,
@@ -65,6 +66,7 @@ test('options turn tasks on and off', async () => {
     poll_rebooting_instances: 60,
     poll_rescued_instances: 60,
     check_instance_build_time: 60,
+    end_lost_requests: 60,
   });
 });
 
