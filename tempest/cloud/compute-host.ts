@@ -14,7 +14,7 @@ const SCRIPT = join(PROGRAM_ROOT, 'tempest', 'cloud', 'host', 'compute.sh');
 const USER = 'slipway-compute';
 const GROUP = 'slipway';
 /** Where the project and Node are bound for that user; in a mount namespace of its own. */
-const PLACE = '/run/slipway-cloud';
+export const PLACE = '/run/slipway-cloud';
 const END_MS = 75_000;
 const READY_MS = 120_000;
 /** In its log once its queues are there: a request sent before would be lost. */

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import type { Progress } from '../../api/setup/progress.ts';
 import { UUID_KEY } from '../../driver/lxd/client.ts';
 import { isFault } from '../../process/fault.ts';
-import { stopCompute } from './compute-host.ts';
+import { PLACE, stopCompute } from './compute-host.ts';
 import { dropControlImage } from './control-image.ts';
 import { removeInstance } from './control-plane.ts';
 import { ensureDaemon } from './daemon.ts';
@@ -42,7 +42,7 @@ export async function takeDown(
       cloud.lxd.close();
     }
   }
-  if (wish.purge) await rm(places.home, { recursive: true, force: true });
+  if (wish.purge) for (const path of [places.home, PLACE]) await rm(path, { recursive: true, force: true });
   if (wish.cache) await rm(places.cache, { recursive: true, force: true });
 }
 
