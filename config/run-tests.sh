@@ -6,6 +6,7 @@
 #                                            unit contract native sanitizers integration
 #   config/run-tests.sh integration NAME     only files whose path contains NAME
 #   config/run-tests.sh cloud [NAME]         against the cloud of `npm run cloud`, which must be up
+#   config/run-tests.sh outages [NAME]       the same, while services of its control plane are killed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -45,11 +46,11 @@ run_stage() {
 		contract) node_tests "$(nproc)" contract "$@" ;;
 		# Containers, bridges and loop devices are shared by the machine: one file after the other.
 		integration) node_tests 1 integration "$@" ;;
-		cloud) node_tests 1 cloud "$@" ;;
+		cloud | outages) node_tests 1 "$stage" "$@" ;;
 		native) npm run --silent test:native ;;
 		sanitizers) npm run --silent test:native -- --sanitize ;;
 		*)
-			echo "there is no stage \"$stage\"; there are: ${STAGES[*]} cloud" >&2
+			echo "there is no stage \"$stage\"; there are: ${STAGES[*]} cloud outages" >&2
 			return 2
 			;;
 	esac
@@ -72,7 +73,7 @@ timed() {
 }
 
 started=$EPOCHREALTIME
-if [ $# -ge 1 ] && [[ " unit contract integration cloud " == *" $1 "* ]]; then
+if [ $# -ge 1 ] && [[ " unit contract integration cloud outages " == *" $1 "* ]]; then
 	timed "$@"
 	exit
 fi

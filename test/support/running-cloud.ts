@@ -20,7 +20,8 @@ export const CLOUD_HOME = process.env['SLIPWAY_CLOUD_HOME'] ?? '/var/lib/slipway
 const CALLER = { requestId: '' };
 const STATE_MS = 120_000;
 const GONE_MS = 60_000;
-const SETTLED_MS = 240_000;
+/** More than vif_plugging_timeout, after which a build whose port is never wired is given up. */
+const SETTLED_MS = 420_000;
 const QUIET = { detail: () => undefined, result: () => undefined };
 
 export interface BootOptions {
