@@ -19,6 +19,9 @@
 #include "step.h"
 #include "walk.h"
 
+/* overlayfs makes a directory of this name in the one it is given. */
+#define WORK "/work"
+
 struct owner {
 	uid_t uid;
 	gid_t gid;
@@ -64,7 +67,7 @@ static int own(const char *layer, struct owner *owner)
 	struct stat st;
 	int ret;
 
-	ret = snprintf(work, sizeof(work), "%s/work/work", layer);
+	ret = snprintf(work, sizeof(work), "%s" WORK WORK, layer);
 	if (ret < 0 || (size_t)ret >= sizeof(work))
 		return -ENAMETOOLONG;
 	if (lstat(work, &st) < 0)
