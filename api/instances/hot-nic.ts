@@ -1,9 +1,10 @@
 /** Adds and removes nics of a running container. */
 import { faultPoint } from '../../process/fault-points.ts';
 import { steps } from '../../native/steps.ts';
-import { Fault, isFault } from '../../process/fault.ts';
+import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import { runTool } from '../tools.ts';
+import { refuseTaken, removeLink } from './host-ends.ts';
 import type { NicLink } from './lxc-config.ts';
 import type { NicPlan } from './nics.ts';
 import { planNic } from './nics.ts';
@@ -36,6 +37,7 @@ export const hotPlugNic = {
     const { link, bridged, volatile } = await plan(parts, running, expanded, device, config);
     const pid = String(running.initPid);
     const guest = `sw${nicNames.hostName().slice(4)}`;
+    await refuseTaken(device, link.hostName);
     // Said before it is done: a start after a crash finds the link by its name.
     await parts.store.setConfig(expanded.row.id, volatile);
     faultPoint('update.nic-noted');
@@ -69,7 +71,7 @@ export const hotPlugNic = {
       return volatile;
     } catch (err) {
       if (bridged !== null) await parts.networks.unplug(bridged);
-      await deleteLink(link.hostName ?? guest);
+      await removeLink(link.hostName ?? guest);
       await parts.store.setConfig(expanded.row.id, { [`volatile.${device}.host_name`]: null });
       throw new Fault('bad_request', `add nic "${device}" to the running container`, { cause: err });
     }
@@ -98,14 +100,6 @@ async function inContainer(running: Running, args: readonly string[]): Promise<v
   await runTool('nsenter', [`--net=/proc/${String(running.initPid)}/ns/net`, 'ip', ...args]);
 }
 
-async function deleteLink(name: string): Promise<void> {
-  try {
-    await runTool('ip', ['link', 'delete', name]);
-  } catch (err) {
-    if (!isFault(err, 'tool_failed')) throw err; // not there: nothing to delete
-  }
-}
-
 /** Takes a nic out of a running container; a physical one comes back to the host under its own name. */
 export async function hotUnplugNic(
   parts: RuntimeParts,
@@ -126,7 +120,7 @@ export async function hotUnplugNic(
   );
   if (bridged !== null) await parts.networks.unplug(bridged);
   if (link.kind === 'veth') {
-    await deleteLink(hostName);
+    await removeLink(hostName);
     return;
   }
   const inside = await nameInside(parts, running, link);

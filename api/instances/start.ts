@@ -24,6 +24,7 @@ import type { DevicePlan } from './disks.ts';
 import { parentsFirst, planDevices } from './disks.ts';
 import { planDrive, removeDrive } from './config-drive.ts';
 import { diskLimits } from './disk-limits.ts';
+import { refuseTaken, removeHostEnds } from './host-ends.ts';
 import { lxcfsViews } from './lxcfs-views.ts';
 import { renderLxcConfig } from './lxc-config.ts';
 import { watchMonitor } from './monitors.ts';
@@ -93,11 +94,14 @@ async function bringUp(
   // Once more: a pending size that was applied is gone from the row.
   const plan = await planStart(parts, parts.store.expand(parts.store.byId(row.id)));
   signal.throwIfAborted();
+  await removeHostEnds(row.config);
+  for (const nic of plan.nics) await refuseTaken(nic.device, nic.link.hostName);
 
   faultPoint('start.planned');
   await parts.store.change(row.id, { phase: 'starting', config: plan.config });
   faultPoint('start.row-starting');
   undo.add('forget host files of the container', () => removeHostFiles(parts, row));
+  undo.add('remove ends of nics', () => removeHostEnds(plan.config));
   for (const nic of plan.nics) {
     if (nic.bridged === null) continue;
     const { bridged } = nic;

@@ -12,6 +12,7 @@ import { faultPoint } from '../../process/fault-points.ts';
 import { containerName } from '../paths.ts';
 import { isThere } from '../storage/layout.ts';
 import { unfreezeInstance } from './freeze.ts';
+import { hostNameKeys, removeHostEnds } from './host-ends.ts';
 import { cgroupChildren, cgroupMounts } from './host.ts';
 import type { HostFacts } from './host.ts';
 import type { Running } from './power.ts';
@@ -189,17 +190,17 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   // A helper inside would keep the container's mounts and namespaces alive.
   await parts.closeFiles(id);
   for (const nic of pluggedNics(parts, expanded)) await parts.networks.unplug(nic);
+  await removeHostEnds(row.config);
   faultPoint('stop.nics-unplugged');
   await removeHostFiles(parts, row);
   faultPoint('stop.files-removed');
   const marker = join(logDir(parts, row), 'reboot');
   const reboot = await isThere(marker);
   if (reboot) await rm(marker, { force: true });
-  const hostNames = Object.keys(row.config).filter((key) => /^volatile\..+\.host_name$/.test(key));
   await parts.store.change(id, {
     phase: 'ready',
     config: {
-      ...without(row.config, ...hostNames, 'volatile.idmap.current', HELD, CHANGING),
+      ...without(row.config, ...hostNameKeys(row.config), 'volatile.idmap.current', HELD, CHANGING),
       'volatile.last_state.power': 'STOPPED',
     },
   });
