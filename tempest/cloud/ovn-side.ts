@@ -21,6 +21,8 @@ import {
 } from './setting.ts';
 
 const SCRIPT = join(PROGRAM_ROOT, 'tempest', 'cloud', 'host', 'ovn-root.sh');
+/** As `ovn-daemons.sh` makes them. */
+const BRIDGES = ['br-int', PUBLIC_BRIDGE];
 const START_MS = 60_000;
 const END_MS = 30_000;
 
@@ -128,5 +130,13 @@ export async function stopOvnSide(home: string): Promise<boolean> {
     });
   }
   await rm(pidFile(home), { force: true });
+  if (existsSync(folderOf(home))) await removeDevices();
   return pid !== null;
+}
+
+/** What a switch that was killed leaves: devices of a program stay without it. */
+async function removeDevices(): Promise<void> {
+  for (const device of [...BRIDGES, 'ovs-netdev']) {
+    if (existsSync(`/sys/class/net/${device}/tun_flags`)) await runTool('ip', ['link', 'delete', device]);
+  }
 }
