@@ -12,23 +12,12 @@ import type { NovaObject } from '../nova/versioned-object.ts';
 import type { RpcContext } from '../rpc/envelope.ts';
 import { isNovaError } from '../rpc/nova-error.ts';
 import type { ComputeHost } from './host.ts';
+import { OF_THE_API_ALONE } from './recovery-rules.ts';
 import { byFilters } from './stale-instances.ts';
 import { wasBegun } from './was-begun.ts';
 
 /** Tasks whose message goes from the API straight to this host, and which leave the instance as it was. */
-const TASKS = [
-  'powering-off',
-  'powering-on',
-  'rebooting',
-  'rebooting_hard',
-  'pausing',
-  'unpausing',
-  'suspending',
-  'resuming',
-  'rescuing',
-  'unrescuing',
-  'updating_password',
-];
+const TASKS = ['powering-off', 'powering-on', ...OF_THE_API_ALONE];
 
 /** The owner may have done other things since. */
 const ACTIONS = 10;

@@ -51,9 +51,8 @@ const HARD = ['rebooting_hard', 'reboot_pending_hard', 'reboot_started_hard'];
 const ALLOWS_SOFT = ['active'];
 const ALLOWS_HARD = ['active', 'stopped', 'paused', 'suspended', 'error'];
 
-/** Task states the API sets: whether work on them was begun must be asked. */
-const OF_THE_API = [
-  'rebuilding',
+/** Task states the API sets when it asks this host itself for what leaves the instance as it was. */
+export const OF_THE_API_ALONE: readonly string[] = [
   'rebooting',
   'rebooting_hard',
   'pausing',
@@ -62,9 +61,15 @@ const OF_THE_API = [
   'resuming',
   'rescuing',
   'unrescuing',
+  'updating_password',
+];
+
+/** Task states the API sets: whether work on them was begun must be asked. */
+const OF_THE_API = [
+  ...OF_THE_API_ALONE,
+  'rebuilding',
   'soft-deleting',
   'restoring',
-  'updating_password',
   'image_snapshot_pending',
   'image_backup',
   'shelving',
