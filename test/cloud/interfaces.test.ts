@@ -31,16 +31,14 @@ async function cards(): Promise<string[]> {
   return seen.split('\n').filter((name) => name !== '' && name !== 'lo');
 }
 
+/** Asks for one more card, on the second network. */
+function attach(): Promise<Json> {
+  const body = { interfaceAttachment: { net_id: network } };
+  return cloud.demo.one('compute', 'POST', `/servers/${server}/os-interface`, 'interfaceAttachment', body);
+}
+
 test('a card is attached to a running server and detached again', async () => {
-  const attached = await cloud.demo.one(
-    'compute',
-    'POST',
-    `/servers/${server}/os-interface`,
-    'interfaceAttachment',
-    {
-      interfaceAttachment: { net_id: network },
-    },
-  );
+  const attached = await attach();
   const port = String(attached['port_id']);
   assert.match(JSON.stringify(attached['fixed_ips']), /192\.168\.145\./);
   await eventually('the guest has two cards', 30_000, async () =>
@@ -59,15 +57,7 @@ test('a card is attached to a running server and detached again', async () => {
 });
 
 test('a card that stays is there after a hard reboot', async () => {
-  const attached = await cloud.demo.one(
-    'compute',
-    'POST',
-    `/servers/${server}/os-interface`,
-    'interfaceAttachment',
-    {
-      interfaceAttachment: { net_id: network },
-    },
-  );
+  const attached = await attach();
   await cloud.act(server, { reboot: { type: 'HARD' } });
   await cloud.status(server, 'ACTIVE');
   assert.equal((await cards()).length, 2);

@@ -1,7 +1,6 @@
 /** Config drives over REST: what is taken, who may read it, and where it goes. Needs root. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import http from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { packTar, type TarEntry } from 'modern-tar';
@@ -32,18 +31,7 @@ async function create(name: string, config: Record<string, string> = {}): Promis
 }
 
 function put(name: string, body: Uint8Array): Promise<Envelope> {
-  const path = `/1.0/instances/${name}/config-drive`;
-  return new Promise((resolve, reject) => {
-    const req = http.request({ socketPath: daemon.socket, method: 'PUT', path, agent: false }, (res) => {
-      let text = '';
-      res.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-      res.on('end', () => {
-        resolve(JSON.parse(text) as Envelope); // the daemon's envelope
-      });
-    });
-    req.on('error', reject);
-    req.end(body);
-  });
+  return daemon.send('PUT', `/1.0/instances/${name}/config-drive`, body);
 }
 
 function file(name: string, body: string): TarEntry {

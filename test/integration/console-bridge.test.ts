@@ -3,14 +3,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { buildTinyImage } from '../../api/setup/tiny-image.ts';
-import { LxdClient, type Caller } from '../../driver/lxd/client.ts';
-import type { ConsoleAddress, Guests } from '../../driver/lxd/guest-types.ts';
-import { createGuests } from '../../driver/lxd/guests.ts';
+import type { Caller } from '../../driver/lxd/client.ts';
+import type { ConsoleAddress } from '../../driver/lxd/guest-types.ts';
 import { isNovaError } from '../../driver/rpc/nova-error.ts';
-import { computeOptions, listeningLog, until } from '../support/messaging.ts';
+import { GuestHost } from '../support/guest-host.ts';
+import { until } from '../support/messaging.ts';
 import { novaInstance } from '../support/nova-objects.ts';
-import { SlipwayDaemon } from '../support/slipway-daemon.ts';
 
 const caller: Caller = { requestId: 'req-c0de' };
 const TIMEOUT = { timeout: 60_000 };
@@ -19,28 +17,17 @@ const [first, second] = [
   novaInstance({ id: 0x7c2, uuid: '135877f5-8316-4b41-9393-0000000007c2' }),
 ];
 
-let daemon: SlipwayDaemon;
-let client: LxdClient;
-let guests: Guests;
+let host: GuestHost;
 
 before(async () => {
-  daemon = await SlipwayDaemon.start();
-  await daemon.done('POST', '/1.0/storage-pools', { name: 'default', driver: 'overlay' });
-  const fingerprint = await daemon.importImage(await buildTinyImage(daemon.dir), 'tiny');
-  client = new LxdClient(daemon.socket);
-  const options = computeOptions('[serial_console]\nenabled = true\nport_range = 23830:23831\n');
-  guests = createGuests({ client, options, log: listeningLog().log });
+  const config = '[serial_console]\nenabled = true\nport_range = 23830:23831\n';
+  host = await GuestHost.open({ config });
   for (const instance of [first, second]) {
-    const request = { instance, fingerprint, vifs: [], drive: null, start: true, adminPassword: null };
-    await guests.spawn(caller, request);
+    await host.guests.spawn(caller, host.request(instance));
   }
 });
 
-after(async () => {
-  await guests.close();
-  client.close();
-  await daemon.destroy();
-});
+after(() => host.close());
 
 /** Somebody at a console. */
 class Visitor {
@@ -70,9 +57,9 @@ class Visitor {
 }
 
 test('who connects is at the console of that guest, one at a time', TIMEOUT, async () => {
-  const address = await guests.serialConsole(caller, first.uuid);
-  assert.deepEqual(await guests.serialConsole(caller, first.uuid), address);
-  assert.notDeepEqual(await guests.serialConsole(caller, second.uuid), address);
+  const address = await host.guests.serialConsole(caller, first.uuid);
+  assert.deepEqual(await host.guests.serialConsole(caller, first.uuid), address);
+  assert.notDeepEqual(await host.guests.serialConsole(caller, second.uuid), address);
 
   const visitor = new Visitor(address);
   await visitor.ask('echo I am $((40 + 2))', 'I am 42');
@@ -85,11 +72,11 @@ test('who connects is at the console of that guest, one at a time', TIMEOUT, asy
   const next = new Visitor(address);
   await next.ask('echo again $((40 + 4))', 'again 44');
   await next.leave();
-  assert.equal((await client.state(caller, 'instance-000007c1')).status, 'Running');
+  assert.equal((await host.client.state(caller, 'instance-000007c1')).status, 'Running');
 });
 
 test('much output goes through whole', TIMEOUT, async () => {
-  const visitor = new Visitor(await guests.serialConsole(caller, second.uuid));
+  const visitor = new Visitor(await host.guests.serialConsole(caller, second.uuid));
   await visitor.ask('seq 100000 | md5sum; seq 100000; echo e"n"d', '\nend');
   const numbers = visitor.text.split(/\r*\n/).filter((line) => /^\d+$/.test(line));
   assert.equal(numbers.length, 100_000);
@@ -98,15 +85,15 @@ test('much output goes through whole', TIMEOUT, async () => {
 });
 
 test('a guest that stops sends its visitor away and frees the port', TIMEOUT, async () => {
-  const address = await guests.serialConsole(caller, first.uuid);
+  const address = await host.guests.serialConsole(caller, first.uuid);
   const visitor = new Visitor(address);
   await visitor.ask('echo here $((40 + 5))', 'here 45');
-  await guests.powerOff(caller, first.uuid, 0);
+  await host.guests.powerOff(caller, first.uuid, 0);
   await until('the visitor is gone', () => visitor.isGone);
   const refused = new Visitor(address);
   await until('nobody listens', () => refused.isGone);
   assert.equal(refused.text, '');
-  await assert.rejects(guests.serialConsole(caller, first.uuid), (err) =>
+  await assert.rejects(host.guests.serialConsole(caller, first.uuid), (err) =>
     isNovaError(err, 'InstanceNotRunning'),
   );
 });
@@ -115,13 +102,13 @@ test('ports beyond the range, or of others, are not used', TIMEOUT, async () => 
   const others = net.createServer();
   others.listen(23830, '127.0.0.1');
   await once(others, 'listening');
-  await guests.powerOn(caller, first.uuid, []);
-  const before = await guests.serialConsole(caller, second.uuid);
+  await host.guests.powerOn(caller, first.uuid, []);
+  const before = await host.guests.serialConsole(caller, second.uuid);
   assert.equal(before.port, 23_831);
-  await assert.rejects(guests.serialConsole(caller, first.uuid), (err) =>
+  await assert.rejects(host.guests.serialConsole(caller, first.uuid), (err) =>
     isNovaError(err, 'ConsoleNotAvailable'),
   );
   others.close();
   await once(others, 'close');
-  assert.equal((await guests.serialConsole(caller, first.uuid)).port, 23_830);
+  assert.equal((await host.guests.serialConsole(caller, first.uuid)).port, 23_830);
 });

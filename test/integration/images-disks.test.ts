@@ -1,18 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { makeDisk, makeFileSystem, qcow2 } from '../support/disk-images.ts';
+import { before, describe, test } from 'node:test';
+import { backedQcow2, makeDisk, makeFileSystem, qcow2 } from '../support/disk-images.ts';
 import {
   makeDescription,
   makeRoot,
@@ -22,20 +13,16 @@ import {
   squashfs,
   tar,
 } from '../support/image-archives.ts';
-import { REQUESTOR, StorageDaemon } from '../support/storage-daemon.ts';
+import { imageBench } from '../support/image-bench.ts';
 
-const signal = new AbortController().signal;
 const ROOT = '4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709';
 const EFI = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B';
 
 describe('importing disks', () => {
-  const daemon = new StorageDaemon();
-  const at = (name: string): string => join(daemon.state, 'scratch', name);
+  const { daemon, scratch, unpacked, forget, assertNothingLeft } = imageBench();
+  const at = (name: string): string => join(scratch, name);
 
-  before(async () => {
-    await daemon.open();
-    await daemon.pools.create({ name: 'default', driver: 'overlay', description: '', config: {} });
-    mkdirSync(at(''));
+  before(() => {
     const root = at('root');
     makeRoot(root);
     writeFileSync(join(root, 'etc/fstab'), 'LABEL=x / ext4 defaults 0 1\ntmpfs /tmp tmpfs defaults 0 0\n');
@@ -55,23 +42,6 @@ describe('importing disks', () => {
     qcow2(at('gpt'), at('gpt.qcow2'), '-c');
     qcow2(at('btrfs'), at('btrfs.qcow2'), '-c', '-o', 'compression_type=zstd');
   });
-  after(() => daemon.close());
-
-  const unpacked = async (fingerprint: string): Promise<string> => {
-    const image = await daemon.images.find({ project: 'default', fingerprint });
-    await daemon.pools.get('default').prepareImage(image, { sizeBytes: null, signal });
-    return join(daemon.paths.pools, 'default', 'images', fingerprint);
-  };
-  const forget = async (fingerprint: string): Promise<void> => {
-    await daemon.images.remove(daemon.images.rows.byPrefix('default', fingerprint), REQUESTOR).finished;
-  };
-  const assertNothingLeft = (): void => {
-    assert.deepEqual(readdirSync(daemon.paths.images), []);
-    assert.deepEqual(daemon.images.rows.all(), []);
-    assert.deepEqual(readdirSync(join(daemon.paths.pools, 'default', '.new')), []);
-    // The overlay driver's own.
-    assert.deepEqual(readdirSync(join(daemon.paths.pools, 'default', 'images')), ['empty']);
-  };
   const attributes = (path: string): string =>
     execFileSync('getfattr', ['-d', '-m', '-', '--absolute-names', path], { encoding: 'utf8' });
 
@@ -119,19 +89,7 @@ describe('importing disks', () => {
 
   test('what cannot be used is refused with a word about what it is, and leaves nothing', async () => {
     const backed = at('backed.qcow2');
-    execFileSync('qemu-img', [
-      'create',
-      '-q',
-      '-f',
-      'qcow2',
-      '-b',
-      '/etc/shadow',
-      '-F',
-      'raw',
-      '-u',
-      backed,
-      '1M',
-    ]);
+    backedQcow2('/etc/shadow', backed);
     execFileSync('qemu-img', ['convert', '-O', 'vmdk', at('gpt'), at('disk.vmdk')]);
     execFileSync('qemu-img', ['convert', '-O', 'vdi', at('gpt'), at('disk.vdi')]);
     execFileSync('qemu-img', ['convert', '-O', 'vhdx', at('gpt'), at('disk.vhdx')]);

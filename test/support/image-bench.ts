@@ -39,6 +39,8 @@ export function imageBench() {
       assert.deepEqual(readdirSync(daemon.paths.images), []);
       assert.deepEqual(daemon.images.rows.all(), []);
       assert.deepEqual(readdirSync(join(daemon.paths.pools, 'default', '.new')), []);
+      // The overlay driver's own.
+      assert.deepEqual(readdirSync(join(daemon.paths.pools, 'default', 'images')), ['empty']);
     },
   };
 }

@@ -140,15 +140,24 @@ export class SlipwayDaemon {
     await ended;
   }
 
-  /** One request over the unix socket. */
+  /** One request over the unix socket, its body as JSON. */
   request(
     method: string,
     path: string,
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<Envelope> {
+    return this.send(method, path, body === undefined ? undefined : JSON.stringify(body), headers);
+  }
+
+  /** The same, its body as it is. */
+  send(
+    method: string,
+    path: string,
+    body?: string | Uint8Array,
+    headers: Record<string, string> = {},
+  ): Promise<Envelope> {
     return new Promise((resolve, reject) => {
-      const text = body === undefined ? undefined : JSON.stringify(body);
       const req = http.request({ socketPath: this.socket, method, path, headers, agent: false }, (res) => {
         let answer = '';
         res.setEncoding('utf8').on('data', (chunk: string) => (answer += chunk));
@@ -161,7 +170,7 @@ export class SlipwayDaemon {
         });
       });
       req.on('error', reject);
-      req.end(text);
+      req.end(body);
     });
   }
 
@@ -194,21 +203,7 @@ export class SlipwayDaemon {
 
   /** Uploads an image file under an alias. */
   async importImage(file: string, alias: string): Promise<string> {
-    const body = await readFile(file);
-    const answer = await new Promise<Envelope>((resolve, reject) => {
-      const req = http.request(
-        { socketPath: this.socket, method: 'POST', path: '/1.0/images', agent: false },
-        (res) => {
-          let text = '';
-          res.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-          res.on('end', () => {
-            resolve(JSON.parse(text) as Envelope); // the daemon's envelope
-          });
-        },
-      );
-      req.on('error', reject);
-      req.end(body);
-    });
+    const answer = await this.send('POST', '/1.0/images', await readFile(file));
     const ended = await this.request('GET', `${answer.operation}/wait`);
     if (ended.metadata.status_code !== 200) throw new Error(`import of ${file}: ${ended.metadata.err}`);
     const fingerprint = String(ended.metadata.metadata.fingerprint);

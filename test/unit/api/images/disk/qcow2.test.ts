@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openQcow2 } from '../../../../../api/images/disk/qcow2.ts';
 import { FileSource } from '../../../../../api/images/disk/source.ts';
-import { cut, patched, qcow2 } from '../../../../support/disk-images.ts';
+import { backedQcow2, cut, patched, qcow2 } from '../../../../support/disk-images.ts';
 
 const CLUSTER = 65_536;
 const folder = mkdtempSync(join(tmpdir(), 'slipway-qcow2-'));
@@ -75,19 +75,7 @@ describe('reading qcow2', () => {
 
   test('one that names another file is refused', () => {
     const backed = at('backed.qcow2');
-    execFileSync('qemu-img', [
-      'create',
-      '-q',
-      '-f',
-      'qcow2',
-      '-b',
-      '/etc/passwd',
-      '-F',
-      'raw',
-      '-u',
-      backed,
-      '1M',
-    ]);
+    backedQcow2('/etc/passwd', backed);
     assert.throws(() => readAll(backed), /has a backing file/);
     const external = at('external.qcow2');
     const options = `data_file=${at('data.raw')},data_file_raw=on`;
