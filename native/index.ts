@@ -35,6 +35,10 @@ const PLAN_TIMEOUT_MS = 120_000;
 const MONITOR_TIMEOUT_MS = 5_000;
 const EXEC_TIMEOUT_MS = 30_000;
 const FILES_TIMEOUT_MS = 30_000;
+/** As many as libuv has; the kernel does what is asked of different namespaces side by side. */
+const THREADS = 4;
+/** Fewer items than this are read before another thread has begun. */
+const ITEMS_PER_THREAD = 64;
 /** Any map will do to find out whether maps work. */
 const PROBE_MAP = [{ kind: 'b', nsId: 0, hostId: 1_000_000, range: 65_536 }] as const;
 /** What mount_setattr says where idmapped mounts are not possible. */
@@ -100,13 +104,15 @@ class BuiltNative implements Native {
   }
 
   readFiles(paths: readonly string[]): Promise<(string | null)[]> {
-    return this.binding.readFiles(paths);
+    return inThreads(paths, (part) => this.binding.readFiles(part));
   }
 
-  async interfaces(pids: readonly number[]): Promise<(NetInterface[] | null)[]> {
-    const found = await this.binding.interfaces(pids);
-    if (typeof found === 'number') throw systemFault('open a netlink socket', found);
-    return found;
+  interfaces(pids: readonly number[]): Promise<(NetInterface[] | null)[]> {
+    return inThreads(pids, async (part) => {
+      const found = await this.binding.interfaces(part);
+      if (typeof found === 'number') throw systemFault('open a netlink socket', found);
+      return found;
+    });
   }
 
   pipe(): { readonly read: number; readonly write: number } {
@@ -159,4 +165,16 @@ class BuiltNative implements Native {
       throw err;
     }
   }
+}
+
+/** Gives parts of a long list to several threads; the answers are in the order of the items. */
+async function inThreads<T, U>(
+  items: readonly T[],
+  read: (part: readonly T[]) => Promise<U[]>,
+): Promise<U[]> {
+  const size = Math.max(ITEMS_PER_THREAD, Math.ceil(items.length / THREADS));
+  if (items.length <= size) return read(items);
+  const parts: Promise<U[]>[] = [];
+  for (let at = 0; at < items.length; at += size) parts.push(read(items.slice(at, at + size)));
+  return (await Promise.all(parts)).flat();
 }

@@ -1,4 +1,6 @@
 /** Many instances: lists, memory, restarts; and a thousand at once. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dig } from './client.ts';
 import { measureFloor } from './floor.ts';
 import type { Host } from './host.ts';
 import type { Ledger } from './ledger.ts';
@@ -10,6 +12,9 @@ import type { Setting } from './setting.ts';
 const KNOWN = 200;
 const RUNNING = 50;
 const THOUSAND = 1000;
+/** A network has 253 addresses, and each broadcast in it reaches every guest of it. */
+const NETWORKS = 5;
+const SETTLED_MS = 300_000;
 /** Calls of all kinds before the daemon's memory is read again. */
 const LOAD_CALLS = 3000;
 
@@ -122,7 +127,8 @@ async function removeCrowd(host: Host, list: readonly string[]): Promise<void> {
 export async function measureThousand({ slipway, ledger, say }: Setting): Promise<void> {
   const list = names('bench-t', THOUSAND);
   const at = `at ${String(THOUSAND)} running`;
-  ledger.ask('t-launch', { what: `${at}: launches, 4 at a time`, unit: 'per s' });
+  ledger.ask('t-launch', { what: `to ${String(THOUSAND)} running: launches, 4 at a time`, unit: 'per s' });
+  ledger.ask('t-addresses', { what: `${at}, until the last has an address`, unit: 's' });
   for (const [level, atMost] of [15, 50, 125].entries()) {
     ledger.ask(`t-list-${String(level)}`, {
       what: `${at}: GET /1.0/instances?recursion=${String(level)}`,
@@ -133,15 +139,21 @@ export async function measureThousand({ slipway, ledger, say }: Setting): Promis
   ledger.ask('t-state', { what: `${at}: one instance's state`, unit: 'ms', target: { atMost: 15 } });
   ledger.ask('t-exec', { what: `${at}: exec of true`, unit: 'ms', target: { atMost: 60 } });
   ledger.ask('t-pss', { what: `${at}: daemon`, unit: 'MiB PSS' });
+  const networks = [slipway.bridge, ...names('swbenchx', NETWORKS - 1)];
+  for (const name of networks.slice(1)) {
+    await slipway.client.done('POST', '/1.0/networks', { name, type: 'bridge' });
+  }
   const begin = performance.now();
   let count = 0;
   await inParallel(4, list, async (name) => {
-    await slipway.create(name, 'tiny');
+    await slipway.create(name, 'tiny', networks[list.indexOf(name) % NETWORKS]);
     await slipway.change(name, 'start');
     count += 1;
     if (count % 100 === 0) say(`${String(count)} containers run`);
   });
   ledger.add('t-launch', 'slipway', THOUSAND / ((performance.now() - begin) / 1000));
+  await allHaveAddresses(slipway, networks);
+  ledger.add('t-addresses', 'slipway', (performance.now() - begin) / 1000);
   for (let i = 0; i < 10; i += 1) {
     const name = list[i * 97] ?? '';
     for (let level = 0; level < 3; level += 1) {
@@ -158,4 +170,25 @@ export async function measureThousand({ slipway, ledger, say }: Setting): Promis
     await slipway.change(name, 'stop');
     await slipway.remove(name);
   });
+  for (const name of networks.slice(1)) await slipway.client.done('DELETE', `/1.0/networks/${name}`);
+}
+
+/** Until then the host is busy with the boots of the guests. */
+async function allHaveAddresses(host: Host, networks: readonly string[]): Promise<void> {
+  const end = performance.now() + SETTLED_MS;
+  for (;;) {
+    let count = 0;
+    for (const name of networks) {
+      const leases = await host.client.done('GET', `/1.0/networks/${name}/leases`);
+      if (!Array.isArray(leases)) throw new Error(`leases of ${name} are no list`);
+      count += leases.filter(isOfV4).length;
+    }
+    if (count >= THOUSAND) return;
+    if (performance.now() > end) throw new Error(`${String(count)} of ${String(THOUSAND)} have an address`);
+    await sleep(1000);
+  }
+}
+
+function isOfV4(lease: unknown): boolean {
+  return dig(lease, 'type') === 'dynamic' && String(dig(lease, 'address')).includes('.');
 }

@@ -93,8 +93,14 @@ export class Host {
     await this.client.done('POST', '/1.0/images/aliases', { name: alias, target });
   }
 
-  create(name: string, image: string): Promise<number> {
-    return this.client.time('POST', '/1.0/instances', { name, source: { type: 'image', alias: image } });
+  /** `network`: another one than that of the default profile. */
+  create(name: string, image: string, network?: string): Promise<number> {
+    const devices = network === undefined ? {} : { eth0: { type: 'nic', network, name: 'eth0' } };
+    return this.client.time('POST', '/1.0/instances', {
+      name,
+      source: { type: 'image', alias: image },
+      devices,
+    });
   }
 
   change(name: string, action: string): Promise<number> {
@@ -129,7 +135,11 @@ export class Host {
         await this.client.done('DELETE', url);
       }
       await this.client.done('PUT', '/1.0/profiles/default', { devices: {} });
-      await this.client.done('DELETE', `/1.0/networks/${this.bridge}`);
+      const networks = await this.client.done('GET', '/1.0/networks?recursion=1');
+      for (const network of Array.isArray(networks) ? networks : []) {
+        if (dig(network, 'managed') !== true) continue;
+        await this.client.done('DELETE', `/1.0/networks/${String(dig(network, 'name'))}`);
+      }
       const images = await this.client.done('GET', '/1.0/images');
       for (const url of Array.isArray(images) ? images.map(String) : [])
         await this.client.done('DELETE', url);
