@@ -19,7 +19,8 @@ export function hostNameKeys(config: StringMap): string[] {
   return Object.keys(config).filter((key) => RECORDED.test(key));
 }
 
-function isOnHost(link: string): Promise<boolean> {
+/** Whether the host has a network interface of this name. */
+export function isOnHost(link: string): Promise<boolean> {
   return isThere(`/sys/class/net/${link}`);
 }
 

@@ -4,7 +4,8 @@ import { steps } from '../../native/steps.ts';
 import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
 import { runTool } from '../tools.ts';
-import { refuseTaken, removeLink } from './host-ends.ts';
+import { isOnHost, refuseTaken, removeLink } from './host-ends.ts';
+import { bringBack, cardState, holdNetwork, type LentCard } from './lent-cards.ts';
 import type { NicLink } from './lxc-config.ts';
 import type { NicPlan } from './nics.ts';
 import { planNic } from './nics.ts';
@@ -34,9 +35,11 @@ export const hotPlugNic = {
     device: string,
     config: StringMap,
   ): Promise<StringMap> {
-    const { link, bridged, volatile } = await plan(parts, running, expanded, device, config);
+    const { link, bridged, volatile: chosen } = await plan(parts, running, expanded, device, config);
     const pid = String(running.initPid);
-    const guest = `sw${nicNames.hostName().slice(4)}`;
+    const card = link.kind === 'phys' ? (link.link ?? '') : null;
+    const guest = card ?? `sw${nicNames.hostName().slice(4)}`;
+    const volatile = card === null ? chosen : { ...chosen, ...(await cardState(device, card)) };
     await refuseTaken(device, link.hostName);
     // Said before it is done: a start after a crash finds the link by its name.
     await parts.store.setConfig(expanded.row.id, volatile);
@@ -58,7 +61,7 @@ export const hotPlugNic = {
           'mode',
           'bridge',
         ]);
-      } else await runTool('ip', ['link', 'set', link.link ?? '', 'name', guest]);
+      } else await holdNetwork(running);
       if (link.hwaddr !== null) await runTool('ip', ['link', 'set', guest, 'address', link.hwaddr]);
       if (link.mtu !== null) await runTool('ip', ['link', 'set', guest, 'mtu', link.mtu]);
       faultPoint('update.nic-made');
@@ -71,7 +74,8 @@ export const hotPlugNic = {
       return volatile;
     } catch (err) {
       if (bridged !== null) await parts.networks.unplug(bridged);
-      await removeLink(link.hostName ?? guest);
+      if (card === null) await removeLink(link.hostName ?? guest);
+      else await returnCard(parts, running, link, { device, card, config: volatile });
       await parts.store.setConfig(expanded.row.id, { [`volatile.${device}.host_name`]: null });
       throw new Fault('bad_request', `add nic "${device}" to the running container`, { cause: err });
     }
@@ -97,7 +101,11 @@ async function addVeth({ hostName, link, mtu }: NicLink, guest: string): Promise
 }
 
 async function inContainer(running: Running, args: readonly string[]): Promise<void> {
-  await runTool('nsenter', [`--net=/proc/${String(running.initPid)}/ns/net`, 'ip', ...args]);
+  await runTool('nsenter', [`--net=${networkOf(running)}`, 'ip', ...args]);
+}
+
+function networkOf(running: Running): string {
+  return `/proc/${String(running.initPid)}/ns/net`;
 }
 
 /** Takes a nic out of a running container; a physical one comes back to the host under its own name. */
@@ -123,25 +131,47 @@ export async function hotUnplugNic(
     await removeLink(hostName);
     return;
   }
-  const inside = await nameInside(parts, running, link);
   if (link.kind === 'macvlan') {
+    const inside = await nameInside(parts, running, link.name, link.hwaddr);
     if (inside !== null) await inContainer(running, ['link', 'delete', inside]);
     return;
   }
-  if (inside === null) {
-    throw new Fault('bad_request', `nic "${device}": the guest has no interface "${link.name}" to take back`);
+  await returnCard(parts, running, link, {
+    device,
+    card: link.link ?? link.name,
+    config: expanded.row.config,
+  });
+}
+
+/** Takes a card of the host out of a running container, under whatever name it is there. */
+async function returnCard(
+  parts: RuntimeParts,
+  running: Running,
+  link: NicLink,
+  lent: Omit<LentCard, 'inside'>,
+): Promise<void> {
+  const hwaddr = link.hwaddr ?? lent.config[`volatile.${lent.device}.last_state.hwaddr`] ?? null;
+  const inside = await nameInside(parts, running, link.name, hwaddr);
+  if (inside === null && !(await isOnHost(lent.card))) {
+    throw new Fault(
+      'bad_request',
+      `nic "${lent.device}": the guest has no interface "${link.name}" to take back`,
+    );
   }
-  await inContainer(running, ['link', 'set', inside, 'netns', '1', 'name', link.link ?? link.name]);
+  await bringBack(networkOf(running), { ...lent, inside: inside ?? link.name });
 }
 
 /** What the guest calls a nic now: it may have given it another name, or have deleted it (null). */
-async function nameInside(parts: RuntimeParts, running: Running, link: NicLink): Promise<string | null> {
+async function nameInside(
+  parts: RuntimeParts,
+  running: Running,
+  name: string,
+  hwaddr: string | null,
+): Promise<string | null> {
   const [there = null] = await parts.native.interfaces([running.initPid]);
-  const nics = there ?? [];
+  const nics = (there ?? []).filter((nic) => nic.type !== 'loopback');
   const found =
-    nics.find((nic) => nic.name === link.name) ??
-    nics.find(
-      (nic) => link.hwaddr !== null && link.hwaddr !== '' && nic.hwaddr === link.hwaddr.toLowerCase(),
-    );
+    nics.find((nic) => nic.name === name) ??
+    nics.find((nic) => hwaddr !== null && hwaddr !== '' && nic.hwaddr === hwaddr.toLowerCase());
   return found?.name ?? null;
 }

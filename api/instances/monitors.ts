@@ -37,6 +37,7 @@ export async function watchMonitor(
     },
     endExpected: false,
     isWatched: true,
+    network: null,
   };
   return running;
 }

@@ -9,6 +9,7 @@
  * that is not plainly stopped. Only work in the instance's lane writes it,
  * except for the two things a guest does on its own: ending and hanging.
  */
+import type { FileHandle } from 'node:fs/promises';
 import { Fault } from '../../process/fault.ts';
 import type { InstanceStatus } from './types.ts';
 
@@ -81,6 +82,8 @@ export interface Running {
   endExpected: boolean;
   /** False for one that was found with a monitor that does not answer: nobody follows it yet. */
   readonly isWatched: boolean;
+  /** The container's network namespace, held while an interface of the host was lent to it; see lent-cards.ts. */
+  network: FileHandle | null;
 }
 
 interface Entry {

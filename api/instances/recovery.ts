@@ -19,6 +19,7 @@ import { instanceUrl } from './instance-url.ts';
 import { UNRESPONSIVE, unresponsive, watchMonitor } from './monitors.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
+import { holdLentCards } from './lent-cards.ts';
 import { endContainer, pluggedNics, without } from './start.ts';
 import { firstProcess, monitorPidOf, removeCgroups, tidyUp } from './stop.ts';
 import type { Runtime } from './types.ts';
@@ -204,6 +205,7 @@ async function adopt(parts: RuntimeParts, row: InstanceRow, state: Found): Promi
     frozen = false;
   }
   parts.powers.adopt(row.id, frozen ? 'Frozen' : 'Running', running);
+  await holdLentCards(parts, parts.store.expand(row), running);
   await parts.warnings.resolve(UNRESPONSIVE, instanceUrl(row));
   if (row.phase === 'starting') await finishStart(parts, row);
   await settleHalfChanges(parts, row.id, running);
@@ -237,6 +239,7 @@ async function silentContainer(parts: RuntimeParts, row: InstanceRow): Promise<R
     close: () => undefined,
     endExpected: true,
     isWatched: false,
+    network: null,
   };
 }
 

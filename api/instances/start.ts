@@ -25,6 +25,7 @@ import { parentsFirst, planDevices } from './disks.ts';
 import { planDrive, removeDrive } from './config-drive.ts';
 import { diskLimits } from './disk-limits.ts';
 import { refuseTaken, removeHostEnds } from './host-ends.ts';
+import { cardState, KEPT_NAMES } from './lent-cards.ts';
 import { lxcfsViews } from './lxcfs-views.ts';
 import { renderLxcConfig } from './lxc-config.ts';
 import { watchMonitor } from './monitors.ts';
@@ -163,7 +164,10 @@ async function planStart(parts: RuntimeParts, expanded: Expanded): Promise<Start
     'volatile.idmap.current': mapText,
     'volatile.last_state.idmap': '[]',
   };
-  for (const nic of nics) Object.assign(config, nic.volatile);
+  for (const nic of nics) {
+    Object.assign(config, nic.volatile);
+    if (nic.link.kind === 'phys') Object.assign(config, await cardState(nic.device, nic.link.link ?? ''));
+  }
   const nodeSteps =
     devices.nodes.length === 0 ? [] : [steps.mkdir(deviceDir(parts, row), '0711'), ...devices.nodes];
   return {
@@ -328,11 +332,7 @@ export function without(
 
 /** The nics of a definition as the network side knows them, from what a start has kept. */
 export function pluggedNics(parts: Pick<RuntimeParts, 'networks'>, expanded: Expanded): BridgedNic[] {
-  const kept = {
-    hostName: (): string => '',
-    hwaddr: (): string => '',
-  };
-  return planNics(expanded, (n) => parts.networks.managed(n), kept).flatMap((nic) => {
+  return planNics(expanded, (n) => parts.networks.managed(n), KEPT_NAMES).flatMap((nic) => {
     if (nic.bridged === null) return [];
     const hostName = expanded.row.config[`volatile.${nic.device}.host_name`] ?? nic.bridged.hostName;
     return hostName === '' ? [] : [{ ...nic.bridged, hostName }];

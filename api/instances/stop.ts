@@ -15,6 +15,7 @@ import { unfreezeInstance } from './freeze.ts';
 import { hostNameKeys, removeHostEnds } from './host-ends.ts';
 import { cgroupChildren, cgroupMounts } from './host.ts';
 import type { HostFacts } from './host.ts';
+import { cardStateKeys, fetchCards } from './lent-cards.ts';
 import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { logDir, pluggedNics, removeHostFiles, without } from './start.ts';
@@ -186,10 +187,12 @@ async function parentOf(pid: number): Promise<number> {
 export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonly reboot: boolean }> {
   const row = parts.store.byId(id);
   const expanded = parts.store.expand(row);
-  parts.powers.running(id)?.close();
+  const running = parts.powers.running(id);
+  running?.close();
   // A helper inside would keep the container's mounts and namespaces alive.
   await parts.closeFiles(id);
   for (const nic of pluggedNics(parts, expanded)) await parts.networks.unplug(nic);
+  await fetchCards(parts, expanded, running);
   await removeHostEnds(row.config);
   faultPoint('stop.nics-unplugged');
   await removeHostFiles(parts, row);
@@ -200,7 +203,14 @@ export async function tidyUp(parts: RuntimeParts, id: string): Promise<{ readonl
   await parts.store.change(id, {
     phase: 'ready',
     config: {
-      ...without(row.config, ...hostNameKeys(row.config), 'volatile.idmap.current', HELD, CHANGING),
+      ...without(
+        row.config,
+        ...hostNameKeys(row.config),
+        ...cardStateKeys(row.config),
+        'volatile.idmap.current',
+        HELD,
+        CHANGING,
+      ),
       'volatile.last_state.power': 'STOPPED',
     },
   });
