@@ -23,22 +23,24 @@ export async function watchMonitor(
   const gone = new Promise<void>((resolve) => {
     ended = resolve;
   });
-  const watch = await monitor.watch((state) => {
-    if (state !== 'STOPPED') return;
-    ended();
-    if (!running.endExpected) parts.onEnded(id);
-  });
+  let watch: { close(): void } | null = null;
+  // All of it before the watch: the guest may end at any moment from then on.
   const running: Running = {
     initPid,
     cgroup: await payloadPath(parts, name),
     gone,
     close: () => {
-      watch.close();
+      watch?.close();
     },
     endExpected: false,
     isWatched: true,
     network: null,
   };
+  watch = await monitor.watch((state) => {
+    if (state !== 'STOPPED') return;
+    ended();
+    if (!running.endExpected) parts.onEnded(id);
+  });
   return running;
 }
 
