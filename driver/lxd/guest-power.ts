@@ -17,8 +17,14 @@ const BY_STATUS: Readonly<Record<string, PowerState>> = {
   Stopped: POWER.shutdown,
   Starting: POWER.noState,
   Aborting: POWER.crashed,
-  Error: POWER.crashed,
+  // Its monitor did not answer for a moment; what runs in it may go on, and nobody shall end it for that.
+  Error: POWER.noState,
 };
+
+/** Nothing inside can be asked to end: what was asked for is done by force. */
+export function isInDoubt({ status }: Pick<LxdInstance, 'status'>): boolean {
+  return status === 'Error' || status === 'Aborting';
+}
 
 export function powerOf(instance: Pick<LxdInstance, 'status' | 'config'>): PowerState {
   const power = BY_STATUS[instance.status] ?? POWER.noState;

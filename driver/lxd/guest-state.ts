@@ -6,7 +6,7 @@ import type { Caller, LxdClient, LxdInstance, StateAction } from './client.ts';
 import { failingAs } from './guest-faults.ts';
 import type { GuestFinder } from './guest-finder.ts';
 import { stopByForce } from './guest-life.ts';
-import { SUSPENDED_KEY, powerOf } from './guest-power.ts';
+import { SUSPENDED_KEY, isInDoubt, powerOf } from './guest-power.ts';
 import { renewed, withNics } from './guest-spec.ts';
 import { POWER, type PowerState, type RebootOptions } from './guest-types.ts';
 import type { NovaInstance } from './nova-instance.ts';
@@ -86,7 +86,7 @@ export class GuestState {
   private async start(caller: Caller, found: LxdInstance, vifs: NetworkInfo): Promise<void> {
     const { client } = this.parts;
     // Nobody can tell what it does; a start is a way out of that.
-    if (powerOf(found) === POWER.crashed) await stopByForce(client, caller, found.name);
+    if (isInDoubt(found)) await stopByForce(client, caller, found.name);
     else if (found.status !== 'Stopped') return;
     const definition = withNics(found, vifs);
     if (definition !== null) await client.put(caller, found.name, definition);
@@ -97,7 +97,7 @@ export class GuestState {
     const { client, log } = this.parts;
     if (found.status === 'Stopped') return;
     this.parts.closeConsole(uuid);
-    if (timeoutS > 0 && powerOf(found) !== POWER.crashed) {
+    if (timeoutS > 0 && !isInDoubt(found)) {
       try {
         await client.changeState(caller, found.name, { action: 'stop', timeoutS });
         return;

@@ -18,7 +18,7 @@ test('states of containers are power states', () => {
     ['Frozen', POWER.paused],
     ['Stopped', POWER.shutdown],
     ['Starting', POWER.noState],
-    ['Error', POWER.crashed],
+    ['Error', POWER.noState],
     ['Aborting', POWER.crashed],
     ['Something new', POWER.noState],
   ] as const) {
