@@ -34,7 +34,11 @@ export function planNics(
   const nics = Object.entries(expanded.devices)
     .filter(([, device]) => device['type'] === 'nic')
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const taken = new Set(nics.map(([, device]) => device['name'] ?? '').filter((name) => name !== ''));
+  // The kept ones too: a new nic may come before the one that has had its name for long.
+  const named = nics.map(
+    ([name, device]) => device['name'] ?? expanded.row.config[`volatile.${name}.name`] ?? '',
+  );
+  const taken = new Set(named.filter((name) => name !== ''));
   return nics.map(([device, config]) => planNic(expanded, device, config, managed, names, taken));
 }
 
