@@ -33,16 +33,16 @@ interface Rebuild {
 
 export async function rebuildInstance(host: ComputeHost, work: Work): Promise<void> {
   const { context, instance, args } = work;
-  await loadWhole(host, work);
-  refuse(work);
-  const image = await imageOf(host, work);
   const before = instance.text('vm_state');
   const isEvacuation = flagArg(work, 'recreate', false);
   const migration = migrationOf(args['migration']);
-  const rebuild = { work, image, files: filesOf(work), password: textOrNull(args['new_pass']), isEvacuation };
+  // One in place that is refused leaves the instance what it was.
+  const inPlace = isEvacuation ? null : await prepare(host, work, false);
   await orError(host, work, before, async () => {
     try {
       if (isEvacuation) await beginEvacuation(host, work, migration);
+      // Whatever fails must fail the migration too: the other host removes its guest for one that is open.
+      const rebuild = inPlace ?? (await prepare(host, work, isEvacuation));
       await orGone(host, rebuild, async () => {
         await rebuildAs(host, rebuild, endState(work, before));
         await savePlace(host, work);
@@ -59,6 +59,13 @@ export async function rebuildInstance(host: ComputeHost, work: Work): Promise<vo
     }
     if (migration !== null) await closeEvacuation(host, work, migration);
   });
+}
+
+async function prepare(host: ComputeHost, work: Work, isEvacuation: boolean): Promise<Rebuild> {
+  await loadWhole(host, work);
+  refuse(work);
+  const image = await imageOf(host, work);
+  return { work, image, files: filesOf(work), password: textOrNull(work.args['new_pass']), isEvacuation };
 }
 
 /** An instance that does not come to this host leaves no guest here. */

@@ -212,6 +212,31 @@ test('an evacuation that fails leaves no guest, no allocation and a migration th
   assert.equal(bench.row()['host'], 'node-b');
 });
 
+test('an evacuation whose image Glance does not have fails, so that its host keeps the guest', async () => {
+  bench.cloud.on('GET', /^\/image\/v2\/images\//, { status: 404 });
+  const row = bench.add(AWAY);
+  const kept = allocations();
+  await assert.rejects(evacuate(row));
+  assert.deepEqual(bench.guests.done, []);
+  assert.deepEqual(kept, [['node-b-uuid']]);
+  assert.deepEqual(statuses(), ['pre-migrating', 'failed']);
+  assert.equal(bench.row()['vm_state'], 'error');
+  assert.equal(bench.row()['task_state'], null);
+  assert.equal(bench.row()['host'], 'node-b');
+  assert.equal(bench.faults.length, 1);
+});
+
+test('an evacuation of an instance with a volume is refused, and its migration failed', async () => {
+  const row = bench.add(AWAY);
+  allocations();
+  const volume = primitive('BlockDeviceMapping', { destination_type: 'volume' });
+  const bdms = primitive('BlockDeviceMappingList', { objects: [volume] });
+  await assert.rejects(evacuate(row, { bdms }), /cannot be rebuilt here/);
+  assert.deepEqual(bench.guests.done, []);
+  assert.deepEqual(statuses(), ['pre-migrating', 'failed']);
+  assert.equal(bench.row()['vm_state'], 'active');
+});
+
 test('an evacuation of what is here already is refused, and what is here stays', async () => {
   const row = bench.add(AWAY);
   allocations();
