@@ -21,7 +21,7 @@ import type { RuntimeParts } from './runtime-parts.ts';
 import { seccompPolicy } from './seccomp.ts';
 import { forgetHostFiles, nicNames, startInstance } from './start.ts';
 import { readStates } from './state.ts';
-import { removeCgroups, stopInstance, tidyUp } from './stop.ts';
+import { removeCgroups, settled, stopInstance, tidyUp } from './stop.ts';
 import type { Expanded, InstanceStateWire, InstanceStatus, Runtime, StopOptions } from './types.ts';
 
 export class LxcRuntime implements Runtime {
@@ -110,6 +110,9 @@ export class LxcRuntime implements Runtime {
     this.parts.lanes
       .run(id, async () => {
         if (this.parts.powers.state(id) === 'Stopped') return;
+        const running = this.parts.powers.running(id);
+        // Whoever had the lane before may have tidied up, and started it anew.
+        if (running?.isWatched === true && !(await settled(running.gone))) return;
         await this.afterGuestEnd(id);
       })
       .catch((err: unknown) => {
@@ -149,8 +152,8 @@ export class LxcRuntime implements Runtime {
       const monitor = this.parts.native.monitor(this.parts.paths.lxc, name);
       const answer = await monitor.state();
       if (answer === 'STOPPED') {
-        // Whoever follows a monitor is told by it; this one nobody followed.
-        if (!running.isWatched) this.parts.onEnded(id);
+        // Nobody followed its monitor, or tidying up behind it has failed before.
+        if (!this.parts.lanes.isBusy(id)) this.parts.onEnded(id);
         return;
       }
       if (!running.isWatched) found = await watchMonitor(this.parts, id, name, await monitor.initPid());

@@ -38,25 +38,39 @@ export async function stopInstance(
 ): Promise<void> {
   const running = parts.powers.running(id);
   if (running === null) throw new Fault('bad_request', 'The instance is already stopped');
-  if (parts.powers.state(id) === 'Frozen') await unfreezeInstance(parts, id);
+  // A container whose end could not be tidied up behind: its process ids may be others' by now.
+  const hasEnded = running.isWatched && (await settled(running.gone));
+  if (!hasEnded && parts.powers.state(id) === 'Frozen') await unfreezeInstance(parts, id);
   parts.powers.send(id, 'stop_asked');
   running.endExpected = true;
   faultPoint('stop.asked');
   try {
-    if (options.force || options.timeoutS === 0) await kill(parts, id, running);
-    else await shutDown(parts, id, running, options.timeoutS, signal);
+    const isForced = options.force || options.timeoutS === 0;
+    if (!hasEnded && isForced) await kill(parts, id, running);
+    else if (!hasEnded) await shutDown(parts, id, running, options.timeoutS, signal);
   } catch (err) {
-    running.endExpected = false;
-    if (parts.powers.state(id) === 'Stopping') parts.powers.send(id, 'stop_failed');
+    stopFailed(parts, id, running);
     // It may have ended between the deadline and this line: then nobody else would tidy up.
     if (await settled(running.gone)) parts.onEnded(id);
     throw err;
   }
   faultPoint('stop.container-gone');
-  await tidyUp(parts, id);
+  try {
+    await tidyUp(parts, id);
+  } catch (err) {
+    // Another stop is let in, and the next look at the monitor tries again.
+    stopFailed(parts, id, running);
+    throw err;
+  }
 }
 
-async function settled(promise: Promise<void>): Promise<boolean> {
+function stopFailed(parts: RuntimeParts, id: string, running: Running): void {
+  running.endExpected = false;
+  if (parts.powers.state(id) === 'Stopping') parts.powers.send(id, 'stop_failed');
+}
+
+/** Whether a promise has resolved by now. */
+export async function settled(promise: Promise<void>): Promise<boolean> {
   return Promise.race([promise.then(() => true), sleep(0).then(() => false)]);
 }
 
