@@ -110,8 +110,8 @@ export class GuestLife {
   async unrescue(caller: Caller, uuid: string): Promise<void> {
     const { client, finder } = this.parts;
     await failingAs('NovaException', uuid, async () => {
-      if (!(await this.endRescue(caller, uuid)))
-        this.parts.log.info('a guest was back already', { instance: uuid });
+      const wasAside = await patiently(() => this.endRescue(caller, uuid), caller.signal);
+      if (!wasAside) this.parts.log.info('a guest was back already', { instance: uuid });
       const { name, status } = await finder.find(caller, uuid);
       // One that was brought back before an answer could be given may run.
       if (status === 'Stopped') await client.changeState(caller, name, { action: 'start' });
@@ -119,7 +119,9 @@ export class GuestLife {
   }
 
   async cancelRescue(caller: Caller, uuid: string): Promise<void> {
-    await failingAs('NovaException', uuid, () => this.endRescue(caller, uuid));
+    await failingAs('NovaException', uuid, () =>
+      patiently(() => this.endRescue(caller, uuid), caller.signal),
+    );
   }
 
   /** The rescuer goes and the guest has its place again. False: it was not put aside. */

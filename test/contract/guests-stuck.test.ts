@@ -4,6 +4,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { LxdClient, type Caller, type LxdInstance, type StateChange } from '../../driver/lxd/client.ts';
 import { POWER, type Guests } from '../../driver/lxd/guest-types.ts';
 import { createGuests } from '../../driver/lxd/guests.ts';
+import { Fault } from '../../process/fault.ts';
 import { computeOptions, listeningLog } from '../support/messaging.ts';
 
 const UUID = '135877f5-8316-4b41-9393-8113e5898d9f';
@@ -35,7 +36,9 @@ function container(name: string, config: Readonly<Record<string, string>>): LxdI
 /** Containers in memory, and what was asked of them. */
 class Containers extends LxdClient {
   readonly asked: string[] = [];
-  readonly all = [container(NAME, { 'user.nova.uuid': UUID })];
+  all = [container(NAME, { 'user.nova.uuid': UUID })];
+  /** What the next change of a kind, `stop by force` or `rename`, fails with when it has been made. */
+  readonly failures = new Map<string, Fault>();
 
   override instance(_caller: Caller, name: string): Promise<LxdInstance | null> {
     return Promise.resolve(this.all.find((one) => one.name === name) ?? null);
@@ -46,23 +49,51 @@ class Containers extends LxdClient {
   }
 
   override changeState(_caller: Caller, name: string, { action, force }: StateChange): Promise<void> {
-    this.asked.push(force === true ? `${action} by force` : action);
-    for (const one of this.all.filter((other) => other.name === name)) {
+    return this.change(force === true ? `${action} by force` : action, name, (one) => {
       one.status = action === 'stop' ? 'Stopped' : 'Running';
-    }
-    return Promise.resolve();
+    });
+  }
+
+  override delete(_caller: Caller, name: string): Promise<void> {
+    return this.change('delete', name, (one) => {
+      this.all = this.all.filter((other) => other !== one);
+    });
+  }
+
+  override rename(_caller: Caller, from: string, to: string): Promise<void> {
+    return this.change('rename', from, (one) => {
+      one.name = to;
+    });
+  }
+
+  override patch(_caller: Caller, name: string, body: { config: Record<string, string> }): Promise<void> {
+    return this.change('patch', name, (one) => {
+      one.config = { ...one.config, ...body.config };
+    });
+  }
+
+  private change(what: string, name: string, make: (one: LxdInstance) => void): Promise<void> {
+    this.asked.push(what);
+    for (const one of this.all.filter((other) => other.name === name)) make(one);
+    const failure = this.failures.get(what);
+    this.failures.delete(what);
+    return failure === undefined ? Promise.resolve() : Promise.reject(failure);
   }
 }
 
 let containers: Containers;
 let guests: Guests;
+let alive: NodeJS.Timeout;
 beforeEach(() => {
+  // The pauses of what waits for a daemon keep no process alive.
+  alive = setInterval(() => undefined, 1000);
   containers = new Containers('/nowhere');
   guests = createGuests({ client: containers, options: computeOptions(''), log: listeningLog().log });
 });
 afterEach(async () => {
   await guests.close();
   containers.close();
+  clearInterval(alive);
 });
 
 function setStatus(status: string): void {
@@ -78,3 +109,21 @@ test('a guest whose monitor is silent is in no state, and a stop or a start of i
   await guests.powerOn(caller, UUID, []);
   assert.deepEqual(containers.asked, ['stop by force', 'stop by force', 'start']);
 });
+
+for (const cut of ['stop by force', 'delete', 'rename', 'patch']) {
+  for (const method of ['unrescue', 'cancelRescue'] as const) {
+    test(`a daemon that is started again at the ${cut} of ${method} strands no root`, async () => {
+      containers.all = [
+        container(NAME, { 'user.nova.uuid': UUID, 'user.nova.rescuer': 'true' }),
+        container(`${NAME}-rescued`, { 'user.nova.uuid': '', 'user.nova.kept_for': UUID }),
+      ];
+      const [, own] = containers.all;
+      containers.failures.set(cut, new Fault('unavailable', 'no daemon'));
+      await guests[method](caller, UUID);
+      assert.deepEqual(containers.all, [own]);
+      assert.equal(own?.name, NAME);
+      assert.equal(own.config['user.nova.uuid'], UUID);
+      assert.equal(own.config['user.nova.kept_for'], '');
+    });
+  }
+}
