@@ -4,7 +4,7 @@ import { recordsOf, textOf, textOrNull, textsOf, type Json } from '../cloud/json
 import { readNetworkInfo, type NetworkInfo, type Vif } from '../cloud/vif.ts';
 import { readInstance } from '../lxd/nova-instance.ts';
 import { loadFields, saveInstance } from '../nova/instances.ts';
-import { isNovaError, novaError } from '../rpc/nova-error.ts';
+import { isNovaError, novaError, type NovaError } from '../rpc/nova-error.ts';
 import type { RpcHandler } from '../rpc/server.ts';
 import type { ComputeHost } from './host.ts';
 import { instanceMethod, onInstance, workOf, type MethodRules, type Work } from './method.ts';
@@ -86,7 +86,7 @@ async function plug(host: ComputeHost, work: Work, vif: Vif): Promise<void> {
         error: describeChain(failure),
       });
     });
-    throw novaError('InterfaceAttachFailed', { instance_uuid: uuid }, { cause: err });
+    throw withReason('InterfaceAttachFailed', uuid, err);
   }
 }
 
@@ -122,8 +122,20 @@ async function unplug(host: ComputeHost, work: Work, vif: Vif): Promise<void> {
       port: vif.id,
       error: describeChain(err),
     });
-    throw novaError('InterfaceDetachFailed', { instance_uuid: uuid }, { cause: err });
+    throw withReason('InterfaceDetachFailed', uuid, err);
   }
+}
+
+/** The owner reads why, in the fault of the server. */
+function withReason(
+  className: 'InterfaceAttachFailed' | 'InterfaceDetachFailed',
+  uuid: string,
+  err: unknown,
+): NovaError {
+  if (isNovaError(err, className)) return err;
+  const kwargs = { instance_uuid: uuid };
+  const message = describeChain(novaError(className, kwargs, { cause: err }));
+  return novaError(className, kwargs, { message, cause: err });
 }
 
 /** What the database says now: whoever held the lane before has just changed it. */

@@ -74,11 +74,13 @@ test("a user's own port is attached, and given back when it is detached", async 
 
 test('an interface that cannot be plugged leaves no port', async () => {
   const instance = running('first');
-  bench.life.guests.fail('attachInterface', novaError('NovaException'));
+  const reason = 'vnic_type direct is not for containers';
+  bench.life.guests.fail('attachInterface', novaError('NovaException', {}, { message: reason }));
   assert.equal(await refused('attach_interface', wanted(instance)), 'InterfaceAttachFailed');
   assert.deepEqual([...bench.neutron.ports.keys()], ['first']);
   assert.deepEqual(cached(), ['first']);
   assert.equal(bench.life.faults.length, 1);
+  assert.match(bench.life.faults[0] ?? '', /could not be attached: vnic_type direct is not for containers$/);
 });
 
 const REFUSALS: readonly (readonly [string, string, () => Json])[] = [
@@ -139,9 +141,13 @@ test('a port that is not attached cannot be detached', async () => {
 
 test('a guest that keeps its interface keeps its port', async () => {
   const instance = running('first');
-  bench.life.guests.fail('detachInterface', novaError('NovaException'));
+  bench.life.guests.fail(
+    'detachInterface',
+    novaError('NovaException', {}, { message: 'the bridge is busy' }),
+  );
   assert.equal(await refused('detach_interface', { instance, port_id: 'first' }), 'InterfaceDetachFailed');
   assert.deepEqual([...bench.neutron.ports.keys()], ['first']);
+  assert.match(bench.life.faults[0] ?? '', /could not be detached: the bridge is busy$/);
 });
 
 test('an address more, and one less', async () => {
