@@ -15,7 +15,7 @@ import { balanceCpus } from './cpu-balance.ts';
 import { innerPathOf } from './device-keys.ts';
 import { diskLimits } from './disk-limits.ts';
 import { planDisk, planUnix } from './disks.ts';
-import { hotPlugNic, hotUnplugNic } from './hot-nic.ts';
+import { hotPlugNic, hotUnplugNic, keysAsBefore } from './hot-nic.ts';
 import type { CgroupSetting } from './limits.ts';
 import { cgroupSettings, limitChanges } from './limits.ts';
 import type { Running } from './power.ts';
@@ -23,6 +23,7 @@ import { instanceIdmap } from './root-plan.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { deviceDir } from './start.ts';
 import type { Expanded } from './types.ts';
+import { expandedWith } from './volatile-keys.ts';
 
 export type VolatileChanges = Readonly<Record<string, string | null>>;
 
@@ -182,8 +183,15 @@ async function applyDevices(
     undo.add('plug a device again', () => plugDevice(parts, running, before, name, config));
   }
   for (const [name, config] of changes.added) {
-    undo.add('unplug a device again', () => unplugDevice(parts, running, after, name, config));
-    Object.assign(volatile, await plugDevice(parts, running, after, name, config));
+    const saved = parts.store.byId(after.row.id).config;
+    const chosen = await plugDevice(parts, running, after, name, config);
+    if (chosen === null) continue;
+    Object.assign(volatile, chosen);
+    // Not before it is plugged: until then, what has its place in the guest is the guest's own.
+    undo.add('unplug a device again', async () => {
+      await unplugDevice(parts, running, expandedWith(after, chosen), name, config);
+      await parts.store.setConfig(after.row.id, keysAsBefore(saved, chosen));
+    });
   }
   for (const [name, old, next] of changes.updated) {
     if (next['type'] !== 'nic') continue; // limits of disks are cgroup settings, size is the pool's
@@ -193,26 +201,31 @@ async function applyDevices(
   return volatile;
 }
 
+/**
+ * Returns the volatile.* keys that were chosen; null when there was nothing to
+ * plug. What fails leaves nothing behind.
+ */
 export async function plugDevice(
   parts: RuntimeParts,
   running: Running,
   expanded: Expanded,
   name: string,
   config: StringMap,
-): Promise<StringMap> {
+): Promise<StringMap | null> {
   switch (config['type']) {
     case 'nic':
       return hotPlugNic.plug(parts, running, expanded, name, config);
-    case 'disk':
-      if (config['path'] !== '/') await plugDisk({ parts, running, expanded, name, config });
+    case 'disk': {
+      if (config['path'] === '/') return null;
+      const isPlugged = await plugDisk({ parts, running, expanded, name, config });
       faultPoint('update.disk-plugged');
-      return {};
+      return isPlugged ? {} : null;
+    }
     case 'unix-char':
     case 'unix-block':
-      await plugUnix({ parts, running, expanded, name, config });
-      return {};
+      return (await plugUnix({ parts, running, expanded, name, config })) ? {} : null;
     default:
-      return {};
+      return null;
   }
 }
 
@@ -225,9 +238,10 @@ interface Plug {
   readonly config: StringMap;
 }
 
-async function plugDisk({ parts, running, expanded, name, config }: Plug): Promise<void> {
+/** False when an optional source is not there. */
+async function plugDisk({ parts, running, expanded, name, config }: Plug): Promise<boolean> {
   const mount = await planDisk(name, config);
-  if (mount === null) return;
+  if (mount === null) return false;
   if (mount.fstype !== 'none') {
     throw new Fault(
       'bad_request',
@@ -252,6 +266,7 @@ async function plugDisk({ parts, running, expanded, name, config }: Plug): Promi
     steps.idmap(extents),
     steps.mountInto(running.initPid, mount.source, mount.target, flags),
   ]);
+  return true;
 }
 
 /** What stands in the way is mostly in the guest: a file where a folder is wanted, or a link. */
@@ -263,10 +278,11 @@ async function changeMounts(parts: RuntimeParts, what: string, plan: readonly St
   }
 }
 
-async function plugUnix({ parts, running, expanded, name, config }: Plug): Promise<void> {
+/** False when an optional source is not there. */
+async function plugUnix({ parts, running, expanded, name, config }: Plug): Promise<boolean> {
   const dir = deviceDir(parts, expanded.row);
   const plan = await planUnix(name, config, dir);
-  if (plan === null) return;
+  if (plan === null) return false;
   const { extents } = instanceIdmap(parts, expanded);
   const devices = parts.host.v1['devices'];
   if (extents.length === 0 && devices !== undefined) {
@@ -278,6 +294,7 @@ async function plugUnix({ parts, running, expanded, name, config }: Plug): Promi
     plan.node,
     steps.mountInto(running.initPid, plan.mount.source, plan.mount.target, []),
   ]);
+  return true;
 }
 
 export async function unplugDevice(

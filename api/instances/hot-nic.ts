@@ -13,6 +13,7 @@ import type { Running } from './power.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import { nicNames } from './start.ts';
 import type { Expanded } from './types.ts';
+import type { ConfigChanges } from './volatile-keys.ts';
 
 async function plan(
   parts: RuntimeParts,
@@ -41,6 +42,9 @@ export const hotPlugNic = {
     const guest = card ?? `sw${nicNames.hostName().slice(4)}`;
     const volatile = card === null ? chosen : { ...chosen, ...(await cardState(device, card)) };
     await refuseTaken(device, link.hostName);
+    const saved = parts.store.byId(expanded.row.id).config;
+    // A move that fails at the name may have happened: the nic is in the guest, as it was called here.
+    let inside = guest;
     // Said before it is done: a start after a crash finds the link by its name.
     await parts.store.setConfig(expanded.row.id, volatile);
     faultPoint('update.nic-noted');
@@ -66,6 +70,7 @@ export const hotPlugNic = {
       if (link.mtu !== null) await runTool('ip', ['link', 'set', guest, 'mtu', link.mtu]);
       faultPoint('update.nic-made');
       await runTool('ip', ['link', 'set', guest, 'netns', pid, 'name', link.name]);
+      inside = link.name;
       if (bridged !== null && (await parts.networks.needsChecksums(bridged)))
         await parts.native.run([steps.checksumsOff(running.initPid, link.name)]);
       await inContainer(running, ['link', 'set', link.name, 'up']);
@@ -74,9 +79,13 @@ export const hotPlugNic = {
       return volatile;
     } catch (err) {
       if (bridged !== null) await parts.networks.unplug(bridged);
-      if (card === null) await removeLink(link.hostName ?? guest);
-      else await returnCard(parts, running, link, { device, card, config: volatile });
-      await parts.store.setConfig(expanded.row.id, { [`volatile.${device}.host_name`]: null });
+      if (card !== null) {
+        const lent = { device, card, config: volatile };
+        await returnCard(parts, running, { ...link, name: inside }, lent);
+      } else if (link.kind === 'macvlan' && (await nameInside(parts, running, inside, null)) !== null) {
+        await inContainer(running, ['link', 'delete', inside]);
+      } else await removeLink(link.hostName ?? guest);
+      await parts.store.setConfig(expanded.row.id, keysAsBefore(saved, volatile));
       throw new Fault('bad_request', `add nic "${device}" to the running container`, { cause: err });
     }
   },
@@ -91,6 +100,12 @@ export const hotPlugNic = {
     await parts.networks.plugged(bridged);
   },
 };
+
+/** Takes back the volatile.* keys of a nic that is gone again. Its end on the host has gone with it. */
+export function keysAsBefore(saved: StringMap, chosen: ConfigChanges): ConfigChanges {
+  const before = (key: string): string | null => (key.endsWith('.host_name') ? null : (saved[key] ?? null));
+  return Object.fromEntries(Object.keys(chosen).map((key) => [key, before(key)]));
+}
 
 async function addVeth({ hostName, link, mtu }: NicLink, guest: string): Promise<void> {
   const host = hostName ?? '';
@@ -126,6 +141,9 @@ export async function hotUnplugNic(
     kept,
     new Set(),
   );
+  // One that was never plugged: what has its name belongs to somebody else.
+  const isKnown = link.kind === 'veth' ? hostName !== '' : isNamed(expanded, device, config);
+  if (!isKnown) return;
   if (bridged !== null) await parts.networks.unplug(bridged);
   if (link.kind === 'veth') {
     await removeLink(hostName);
@@ -141,6 +159,10 @@ export async function hotUnplugNic(
     card: link.link ?? link.name,
     config: expanded.row.config,
   });
+}
+
+function isNamed(expanded: Expanded, device: string, config: StringMap): boolean {
+  return (config['name'] ?? expanded.row.config[`volatile.${device}.name`]) !== undefined;
 }
 
 /** Takes a card of the host out of a running container, under whatever name it is there. */

@@ -14,6 +14,7 @@ import type { InstancePutWire } from '../wire/instances.ts';
 import { checkDefinition, isSameDevice, rootDiskOf, rootSizeOf } from './check-definition.ts';
 import { decodeArchitecture, decodeConfig, decodeDevices, hwaddrsOf } from './definition.ts';
 import { changeNote } from './half-change.ts';
+import { keysAsBefore } from './hot-nic.ts';
 import { instanceUrl } from './instance-url.ts';
 import type { InstanceParts } from './parts.ts';
 import type { Expanded } from './types.ts';
@@ -168,7 +169,7 @@ async function carryOut(
       }
       applied = await parts.runtime.apply(before, planned);
       faultPoint('update.applied');
-      undo.add('put the running container back', () => parts.runtime.apply(planned, before));
+      undo.add('put the running container back', () => putBack(parts, before, planned, applied));
     }
     await save({ ...quota, ...applied, [CHANGING]: null });
     faultPoint('update.row-stored');
@@ -179,6 +180,18 @@ async function carryOut(
     });
     throw err;
   }
+}
+
+/** The row has what was chosen for the devices that go again, and needs what is chosen for those that come back. */
+async function putBack(
+  parts: UpdateParts,
+  before: Expanded,
+  planned: Expanded,
+  applied: ConfigChanges,
+): Promise<void> {
+  const chosen = await parts.runtime.apply(expandedWith(planned, applied), before);
+  const old = keysAsBefore(before.row.config, applied);
+  await parts.store.setConfig(before.row.id, { ...old, ...chosen });
 }
 
 /** Resizes the root disk, or notes in volatile.<device>.apply_quota that the next start has to. */
