@@ -43,7 +43,7 @@ export class PortBridges {
       holders?.delete(port);
       if (holders !== undefined && holders.size > 0) return;
       this.holders.delete(bridge);
-      if (await this.isOursAndEmpty(bridge, port)) await this.runTool('ip', ['link', 'delete', bridge]);
+      if (await this.isOursAndEmpty(bridge, port)) await this.remove(bridge);
     });
   }
 
@@ -67,6 +67,15 @@ export class PortBridges {
     await writeFile(`/sys/class/net/${bridge}/ifalias`, this.mark);
     await writeUnlessMissing(`/proc/sys/net/ipv6/conf/${bridge}/disable_ipv6`, '1');
     await this.runTool('ip', ['link', 'set', 'dev', bridge, 'up']);
+  }
+
+  private async remove(bridge: string): Promise<void> {
+    try {
+      await this.runTool('ip', ['link', 'delete', bridge]);
+    } catch (err) {
+      // Somebody else was faster: it is gone, as it should be.
+      if (!isFault(err, 'tool_failed') || (await linkKind(bridge)) !== 'none') throw err;
+    }
   }
 
   private async isOursAndEmpty(bridge: string, port: string): Promise<boolean> {
