@@ -5,7 +5,7 @@ import { Undo } from '../../process/undo.ts';
 import { novaError } from '../rpc/nova-error.ts';
 import { UUID_KEY, type Caller, type LxdClient, type LxdInstance } from './client.ts';
 import type { FileTree } from './config-drive.ts';
-import { failingAs, spawnError } from './guest-faults.ts';
+import { failingAs, guestError, spawnError } from './guest-faults.ts';
 import type { GuestFinder } from './guest-finder.ts';
 import { KEPT_KEY, guestBody, isRescuer, rescueBody, withSeeds } from './guest-spec.ts';
 import type { RescueRequest, SpawnRequest } from './guest-types.ts';
@@ -70,9 +70,20 @@ export class GuestLife {
     const { client, finder } = this.parts;
     const found = await client.byUuid(caller, uuid);
     // The rescuer first: it uses the root of the other one.
-    if (found !== null) await this.remove(caller, found);
+    if (found !== null) await this.endAndRemove(caller, uuid, found);
     const kept = await finder.kept(caller, uuid);
-    if (kept !== null) await this.remove(caller, kept);
+    if (kept !== null) await this.endAndRemove(caller, uuid, kept);
+  }
+
+  /** A guest that cannot be ended still uses its ports: that is another failure than one to remove it. */
+  private async endAndRemove(caller: Caller, uuid: string, found: LxdInstance): Promise<void> {
+    try {
+      if (found.status !== 'Stopped') await stopByForce(this.parts.client, caller, found.name);
+    } catch (err) {
+      // A daemon that is away is waited for.
+      throw isFault(err, 'unavailable') ? err : guestError('InstancePowerOffFailure', uuid, err);
+    }
+    await this.remove(caller, { ...found, status: 'Stopped' });
   }
 
   async rescue(caller: Caller, request: RescueRequest): Promise<void> {

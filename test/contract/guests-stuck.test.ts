@@ -4,6 +4,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { LxdClient, type Caller, type LxdInstance, type StateChange } from '../../driver/lxd/client.ts';
 import { POWER, type Guests } from '../../driver/lxd/guest-types.ts';
 import { createGuests } from '../../driver/lxd/guests.ts';
+import { isNovaError } from '../../driver/rpc/nova-error.ts';
 import { Fault } from '../../process/fault.ts';
 import { computeOptions, listeningLog } from '../support/messaging.ts';
 
@@ -37,7 +38,9 @@ function container(name: string, config: Readonly<Record<string, string>>): LxdI
 class Containers extends LxdClient {
   readonly asked: string[] = [];
   all = [container(NAME, { 'user.nova.uuid': UUID })];
-  /** What the next change of a kind, `stop by force` or `rename`, fails with when it has been made. */
+  /** What a change, `stop by force` or `rename`, always fails with. */
+  readonly refusals = new Map<string, Fault>();
+  /** What the next one fails with when it has been made. */
   readonly failures = new Map<string, Fault>();
 
   override instance(_caller: Caller, name: string): Promise<LxdInstance | null> {
@@ -74,6 +77,8 @@ class Containers extends LxdClient {
 
   private change(what: string, name: string, make: (one: LxdInstance) => void): Promise<void> {
     this.asked.push(what);
+    const refusal = this.refusals.get(what);
+    if (refusal !== undefined) return Promise.reject(refusal);
     for (const one of this.all.filter((other) => other.name === name)) make(one);
     const failure = this.failures.get(what);
     this.failures.delete(what);
@@ -126,4 +131,21 @@ for (const cut of ['stop by force', 'delete', 'rename', 'patch']) {
       assert.equal(own.config['user.nova.kept_for'], '');
     });
   }
+}
+
+for (const [what, className] of [
+  ['stop by force', 'InstancePowerOffFailure'],
+  ['delete', 'InstanceTerminationFailure'],
+] as const) {
+  test(`a guest whose ${what} fails is not destroyed: ${className}`, async () => {
+    containers.refusals.set(what, new Fault('internal', 'it is in the way'));
+    await assert.rejects(guests.destroy(caller, UUID), (err) => isNovaError(err, className));
+    assert.equal(containers.all.length, 1);
+  });
+
+  test(`a daemon that is started again at the ${what} of a destroy is waited for`, async () => {
+    containers.failures.set(what, new Fault('unavailable', 'no daemon'));
+    await guests.destroy(caller, UUID);
+    assert.equal(containers.all.length, 0);
+  });
 }
