@@ -38,6 +38,9 @@ export interface MethodRules {
 /** Rules of most methods: pause, start and so on. */
 export const LIFE_CYCLE: MethodRules = { revertsTaskState: true, recordsFault: true };
 
+/** Tasks that stay when this service ends: the next start looks at the guest, and ends or repeats them. */
+const CUT_REBOOTS = ['reboot_pending', 'reboot_pending_hard', 'reboot_started', 'reboot_started_hard'];
+
 /** A handler for a method whose argument `instance` is an Instance. */
 export function instanceMethod(
   host: ComputeHost,
@@ -125,6 +128,7 @@ async function guardFault(
 
 async function revertTaskState(host: ComputeHost, given: Work, err: unknown): Promise<void> {
   if (isTakenOver(err)) return;
+  if (host.signal.aborted && CUT_REBOOTS.includes(given.instance.textOrNull('task_state') ?? '')) return;
   try {
     given.instance.set('task_state', null);
     const insisted = {

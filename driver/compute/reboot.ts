@@ -63,6 +63,8 @@ async function afterFailure(host: ComputeHost, work: Work, err: unknown): Promis
   const { context, instance } = work;
   // Differs: Nova would write over what somebody else has taken over.
   if (isTakenOver(err)) throw err;
+  // Nobody can be asked any more how the guest is; the next start goes on from the task.
+  if (host.signal.aborted) throw err;
   const power = await powerNow(host, work).catch(() => POWER.noState);
   if (power !== POWER.running) {
     await failed(host, work, err);

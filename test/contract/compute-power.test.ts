@@ -245,6 +245,25 @@ test('a reboot that a restart of the daemon cuts off is judged when the daemon i
   assert.equal(bench.faults.length, 1);
 });
 
+for (const [type, task] of [
+  ['SOFT', 'reboot_started'],
+  ['HARD', 'reboot_started_hard'],
+] as const) {
+  test(`a ${type} reboot that the end of this service cuts off is left to its next start`, async () => {
+    const row = bench.add({ task_state: type === 'SOFT' ? 'rebooting' : 'rebooting_hard' });
+    bench.guests.add(UUID);
+    const ending = new AbortController();
+    Object.assign(bench.host, { signal: ending.signal });
+    bench.guests.before = (method) => {
+      if (method === 'reboot') ending.abort();
+      ending.signal.throwIfAborted();
+    };
+    await assert.rejects(bench.ask('reboot_instance', { instance: bench.object(row), reboot_type: type }));
+    assert.equal(bench.row()['vm_state'], 'active');
+    assert.equal(bench.row()['task_state'], task);
+  });
+}
+
 test('a reboot of a guest that has vanished is an error that says so', async () => {
   const row = bench.add({ task_state: 'rebooting_hard' });
   bench.guests.fail('reboot', novaError('InstanceNotFound', { instance_id: UUID }));
