@@ -152,14 +152,19 @@ describe('containers and the end of the daemon', { timeout: 600_000 }, () => {
     for (const pid of inits) process.kill(pid, 'SIGKILL');
     await until('the end of all containers', async () => Promise.resolve(cgroups(PREFIX).length === 0));
     await writeFile(join(daemon.state, 'boot_id'), 'of another boot');
+    const since = new Date().toISOString();
     await daemon.restart();
-    await until('autostart', async () => (await state('ran')).status === 'Running');
-    const list = (await daemon.done('GET', '/1.0/instances?recursion=1')) as {
-      name: string;
-      status: string;
-      last_used_at: string;
-    }[];
-    const running = list.filter((one) => one.status === 'Running');
+    const running = await until('autostart', async () => {
+      const list = (await daemon.done('GET', '/1.0/instances?recursion=1')) as {
+        name: string;
+        status: string;
+        last_used_at: string;
+      }[];
+      const found = list.filter((one) => one.status === 'Running');
+      // The time is written after the start.
+      const isOver = found.some((one) => one.name === `${PREFIX}ran` && one.last_used_at > since);
+      return isOver && found.length >= 3 ? found : null;
+    });
     running.sort((a, b) => (a.last_used_at < b.last_used_at ? -1 : 1));
     assert.deepEqual(
       running.map((one) => one.name),
