@@ -6,16 +6,23 @@ import { readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Fault } from '../../process/fault.ts';
 import type { StringMap } from '../db/rows.ts';
-import { splitDeviceNumber } from './disks.ts';
+import { isThere } from '../storage/layout.ts';
+import { planDisk, splitDeviceNumber } from './disks.ts';
 import type { CgroupSetting } from './limits.ts';
+import { isPrivateSource } from './private-disks.ts';
 import { rootVolume } from './root-plan.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
 import type { Expanded } from './types.ts';
 import { parseIoLimit } from './values.ts';
 
+/**
+ * @param unresolved what becomes of a disk without a block device: `refuse` it, or `skip` it where the
+ * definition is one of before, whose sources may be gone by now
+ */
 export async function diskLimits(
   parts: Pick<RuntimeParts, 'host' | 'pools'>,
   expanded: Expanded,
+  unresolved: 'refuse' | 'skip' = 'refuse',
 ): Promise<CgroupSetting[]> {
   const out: CgroupSetting[] = [];
   for (const [name, config] of Object.entries(expanded.devices)) {
@@ -27,6 +34,7 @@ export async function diskLimits(
         : (config['source'] ?? '');
     const device = await blockDeviceOf(path);
     if (device === null) {
+      if (unresolved === 'skip' || (await isLeftOut(name, config))) continue;
       throw new Fault(
         'bad_request',
         `device "${name}": ${path} lies on no block device, so its I/O cannot be limited`,
@@ -35,6 +43,13 @@ export async function diskLimits(
     for (const { direction, text } of limits) out.push(setting(parts, device, direction, text, name));
   }
   return out;
+}
+
+/** Whether a start does without the disk: its source is not there, and need not be. */
+async function isLeftOut(name: string, config: StringMap): Promise<boolean> {
+  const source = config['source'] ?? '';
+  if (config['path'] === '/' || isPrivateSource(source) || (await isThere(source))) return false;
+  return (await planDisk(name, config)) === null;
 }
 
 type Direction = 'read' | 'write';
