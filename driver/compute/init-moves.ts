@@ -42,7 +42,7 @@ export async function finishEvacuations(
     await host.guests.destroy(call, uuid);
   }
   for (const migration of migrations) await closeEvacuation(host, context, migration);
-  await failEvacuationsHere(host, context);
+  await settleEvacuationsHere(host, context);
   return uuids;
 }
 
@@ -59,8 +59,11 @@ async function closeEvacuation(host: ComputeHost, context: RpcContext, migration
   }
 }
 
-/** Evacuations to this host that were under way: the other host may take its guest back, or another try is made. */
-async function failEvacuationsHere(host: ComputeHost, context: RpcContext): Promise<void> {
+/**
+ * Evacuations to this host that were under way: one whose instance has come
+ * here is done; else the other host may take its guest back, or another try is made.
+ */
+async function settleEvacuationsHere(host: ComputeHost, context: RpcContext): Promise<void> {
   const migrations = await host.conductor.classList(context, {
     object: 'MigrationList',
     method: 'get_by_filters',
@@ -70,7 +73,7 @@ async function failEvacuationsHere(host: ComputeHost, context: RpcContext): Prom
     if (migration.textOrNull('dest_compute') !== host.name) continue;
     const uuid = migration.text('instance_uuid');
     try {
-      await failEvacuation(host, context, migration);
+      await settleEvacuation(host, context, migration);
     } catch (err) {
       host.log.error('an evacuation was not taken back', { instance: uuid, error: describeChain(err) });
     }
@@ -78,15 +81,20 @@ async function failEvacuationsHere(host: ComputeHost, context: RpcContext): Prom
 }
 
 /** Differs: Nova leaves such a server in its task for ever. */
-async function failEvacuation(host: ComputeHost, context: RpcContext, migration: NovaObject): Promise<void> {
+async function settleEvacuation(
+  host: ComputeHost,
+  context: RpcContext,
+  migration: NovaObject,
+): Promise<void> {
   const uuid = migration.text('instance_uuid');
-  await saveStatus(host, context, migration, 'failed');
   const instance = await getInstance(host.conductor, context, uuid).catch((err: unknown) => {
     if (isNovaError(err, 'InstanceNotFound')) return null;
     throw err;
   });
-  // It is here already; its own recovery follows.
-  if (instance?.textOrNull('host') === host.name) return;
+  // It came here, and its own recovery follows; the other host has to remove its guest.
+  const isHere = instance?.textOrNull('host') === host.name;
+  await saveStatus(host, context, migration, isHere ? 'done' : 'failed');
+  if (isHere) return;
   await host.guests.destroy(serviceContext(requestIdOf(context), host.signal), uuid);
   if (instance === null) return;
   await dropAllocation(host, context, uuid);
