@@ -18,6 +18,7 @@ import { planDisk, planUnix } from './disks.ts';
 import { hotPlugNic, hotUnplugNic, keysAsBefore } from './hot-nic.ts';
 import type { CgroupSetting } from './limits.ts';
 import { cgroupSettings, limitChanges } from './limits.ts';
+import type { MountEntry } from './lxc-config.ts';
 import type { Running } from './power.ts';
 import { instanceIdmap } from './root-plan.ts';
 import type { RuntimeParts } from './runtime-parts.ts';
@@ -177,6 +178,8 @@ async function applyDevices(
 ): Promise<VolatileChanges> {
   const changes = deviceChanges(before.devices, after.devices);
   const volatile: Record<string, string | null> = {};
+  // A device that is taken out to be changed could not be put back either.
+  for (const [name, config] of changes.added) await checkPlug(parts, after, name, config);
   for (const [name, config] of changes.removed) {
     await unplugDevice(parts, running, before, name, config);
     if (config['type'] === 'nic') volatile[`volatile.${name}.host_name`] = null;
@@ -199,6 +202,25 @@ async function applyDevices(
     await hotPlugNic.replug(parts, after, name, next);
   }
   return volatile;
+}
+
+/** Throws what plugDevice() would refuse by the looks of the host; changes nothing. */
+async function checkPlug(
+  parts: RuntimeParts,
+  expanded: Expanded,
+  name: string,
+  config: StringMap,
+): Promise<void> {
+  switch (config['type']) {
+    case 'disk':
+      if (config['path'] !== '/') await planHotDisk(name, config);
+      return;
+    case 'unix-char':
+    case 'unix-block':
+      await planUnix(name, config, deviceDir(parts, expanded.row));
+      return;
+    default:
+  }
 }
 
 /**
@@ -238,10 +260,10 @@ interface Plug {
   readonly config: StringMap;
 }
 
-/** False when an optional source is not there. */
-async function plugDisk({ parts, running, expanded, name, config }: Plug): Promise<boolean> {
+/** null when an optional source is not there. Fault `bad_request` for what only a start can mount. */
+async function planHotDisk(name: string, config: StringMap): Promise<MountEntry | null> {
   const mount = await planDisk(name, config);
-  if (mount === null) return false;
+  if (mount === null) return null;
   if (mount.fstype !== 'none') {
     throw new Fault(
       'bad_request',
@@ -254,6 +276,13 @@ async function plugDisk({ parts, running, expanded, name, config }: Plug): Promi
       `device "${name}": a disk with raw.mount.options can only be added while the instance is stopped`,
     );
   }
+  return mount;
+}
+
+/** False when an optional source is not there. */
+async function plugDisk({ parts, running, expanded, name, config }: Plug): Promise<boolean> {
+  const mount = await planHotDisk(name, config);
+  if (mount === null) return false;
   const { extents } = instanceIdmap(parts, expanded);
   const flags: MountFlag[] = [];
   if (mount.options.includes('ro')) flags.push('ro');

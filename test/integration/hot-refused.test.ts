@@ -15,6 +15,9 @@ const NAME = `refused-${PID}`;
 const PATH = `/1.0/instances/${NAME}`;
 const caller: Caller = { requestId: 'req-0a1e' };
 
+/** Only a start can mount it. */
+const RAW = { type: 'disk', source: '/usr/share', path: '/raw', 'raw.mount.options': 'noexec' };
+
 type Devices = Record<string, Record<string, string>>;
 
 let daemon: SlipwayDaemon;
@@ -33,6 +36,7 @@ before(async () => {
     devices: {
       root: { type: 'disk', path: '/', pool: 'default' },
       own: { type: 'nic', nictype: 'p2p' },
+      raw: RAW,
     },
     source: { type: 'image', alias: 'tiny' },
     start: true,
@@ -110,4 +114,11 @@ test('nothing is unmounted for an optional disk that was not there', async () =>
     },
     /add disk "z"/,
   );
+});
+
+test('a disk that only a start can mount is not unmounted by a change of it', async () => {
+  assert.match(await inside('cat /proc/mounts'), / \/raw /);
+  for (const change of [{ readonly: 'true' }, { path: '/other' }]) {
+    await assertRefused({ raw: { ...RAW, ...change } }, /while the instance is stopped/);
+  }
 });
