@@ -100,26 +100,39 @@ export async function fetchCards(
 ): Promise<void> {
   const network = running?.network ?? null;
   if (running !== null) running.network = null;
-  try {
-    for (const { device, link } of cardsOf(parts, expanded)) {
-      const lent = {
-        device,
-        card: link.link ?? link.name,
-        inside: link.name,
-        config: expanded.row.config,
-      };
-      if (network !== null) await bringBack(`/proc/${String(process.pid)}/fd/${String(network.fd)}`, lent);
-      else if (await isOnHost(lent.card)) await restore(lent);
-    }
-  } catch (err) {
-    // The container has ended whatever becomes of the card: the kernel gives hardware back by itself.
+  const namespace = network === null ? null : `/proc/${String(process.pid)}/fd/${String(network.fd)}`;
+  // The container has ended whatever becomes of a card: the kernel gives hardware back by itself.
+  const warn = (err: unknown): void => {
     parts.log.warn('an interface of the host was not brought back as it was', {
       instance: expanded.row.name,
       error: describeChain(err),
     });
+  };
+  try {
+    for (const nic of cardsOf(parts, expanded)) {
+      // One that cannot come back must not keep the others.
+      await fetchCard(nic, expanded, namespace).catch(warn);
+    }
+  } catch (err) {
+    warn(err);
   } finally {
     await network?.close();
   }
+}
+
+async function fetchCard(
+  { device, link }: NicPlan,
+  expanded: Expanded,
+  namespace: string | null,
+): Promise<void> {
+  const lent = {
+    device,
+    card: link.link ?? link.name,
+    inside: link.name,
+    config: expanded.row.config,
+  };
+  if (namespace !== null) await bringBack(namespace, lent);
+  else if (await isOnHost(lent.card)) await restore(lent);
 }
 
 function cardsOf(parts: RuntimeParts, expanded: Expanded): NicPlan[] {
