@@ -23,9 +23,12 @@ before(async () => {
 });
 
 after(async () => {
-  await cloud.demo.request('image', 'DELETE', `/images/${image}`);
-  await rm(folder, { recursive: true });
-  await cloud.cleanUp();
+  try {
+    await cloud.demo.request('image', 'DELETE', `/images/${image}`);
+    await rm(folder, { recursive: true });
+  } finally {
+    await cloud.cleanUp();
+  }
 });
 
 test('an image that is none ends in ERROR with a fault that says so', async () => {

@@ -136,8 +136,11 @@ export class RunningCloud {
 
   /** For `after`: every server that was asked for. */
   async cleanUp(): Promise<void> {
-    await Promise.all([...this.made].map((id) => this.remove(id)));
+    const removals = [...this.made].map((id) => this.remove(id));
+    // One that cannot be removed keeps no other.
+    await Promise.allSettled(removals);
     this.lxd.close();
+    await Promise.all(removals);
   }
 
   /** The container of a server; null when there is none. */
