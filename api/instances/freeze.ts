@@ -28,6 +28,13 @@ export async function unfreezeInstance(parts: RuntimeParts, id: string): Promise
 function mustRun(parts: RuntimeParts, id: string): Running {
   const running = parts.powers.running(id);
   if (running === null) throw new Fault('bad_request', 'The instance is not running');
+  // Its cgroup would change and its state would not.
+  if (parts.powers.state(id) === 'Error') {
+    throw new Fault(
+      'bad_request',
+      'The instance is in an error state: its monitor does not answer; it can only be stopped, with force',
+    );
+  }
   return running;
 }
 

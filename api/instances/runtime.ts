@@ -70,7 +70,9 @@ export class LxcRuntime implements Runtime {
   }
 
   async unfreeze(id: string): Promise<void> {
-    if (this.parts.powers.state(id) !== 'Frozen')
+    const state = this.parts.powers.state(id);
+    // What is in an error state is refused further down, with its own text.
+    if (state !== 'Frozen' && state !== 'Error')
       throw new Fault('bad_request', 'The instance is already running');
     await unfreezeInstance(this.parts, id);
   }
