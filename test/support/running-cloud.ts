@@ -22,6 +22,8 @@ const STATE_MS = 120_000;
 const GONE_MS = 60_000;
 /** More than vif_plugging_timeout, after which a build whose port is never wired is given up. */
 const SETTLED_MS = 420_000;
+/** Nova saves the state before it writes down why. */
+const FAULT_MS = 30_000;
 const QUIET = { detail: () => undefined, result: () => undefined };
 
 export interface BootOptions {
@@ -242,6 +244,7 @@ export class RunningCloud {
 
   /** Waits until a server is at rest: ACTIVE, or in ERROR with a fault that says why. */
   async settled(id: string): Promise<'ACTIVE' | 'ERROR'> {
+    let failedAt: number | null = null;
     return eventually(`server ${id} comes to rest`, SETTLED_MS, async () => {
       const server = await this.server(id).catch((err: unknown) => {
         // Whoever answers has just come back.
@@ -251,8 +254,10 @@ export class RunningCloud {
       if (server?.['status'] === 'ERROR') {
         // Nova adds it to servers in ERROR.
         const fault = server['fault'] as Json | undefined;
-        if ((fault?.['message'] ?? '') === '') throw new Error(`server ${id} is in ERROR without a reason`);
-        return 'ERROR';
+        if ((fault?.['message'] ?? '') !== '') return 'ERROR';
+        failedAt ??= performance.now();
+        if (performance.now() - failedAt < FAULT_MS) return null;
+        throw new Error(`server ${id} is in ERROR without a reason`);
       }
       return server?.['status'] === 'ACTIVE' && server['OS-EXT-STS:task_state'] === null ? 'ACTIVE' : null;
     });
