@@ -67,6 +67,7 @@ test('requests go through after broker and conductor were restarted, and servers
   const first = await cloud.inside(id, tick);
   await cloud.inControl(['systemctl', 'restart', 'rabbitmq-server', 'nova-conductor']);
   assert.equal(await cloud.inside(id, tick), first);
+  await cloud.computeListens();
   await cloud.openstack(['server', 'stop', id]);
   await cloud.status(id, 'SHUTOFF');
   await cloud.act(id, { 'os-start': null });

@@ -24,6 +24,7 @@ const GONE_MS = 60_000;
 const SETTLED_MS = 420_000;
 /** Nova saves the state before it writes down why. */
 const FAULT_MS = 30_000;
+const BROKER_MS = 90_000;
 const QUIET = { detail: () => undefined, result: () => undefined };
 
 export interface BootOptions {
@@ -234,6 +235,16 @@ export class RunningCloud {
 
   async startDaemon(): Promise<void> {
     await ensureDaemon(this.cloud);
+  }
+
+  /** Waits until the compute service is back at a broker that was restarted: a request sent before is lost. */
+  async computeListens(): Promise<void> {
+    const queue = `compute.${this.cloud.facts.host}`;
+    await eventually(`somebody listens at ${queue}`, BROKER_MS, async () => {
+      const queues = await this.inControl(['rabbitmqctl', '-q', 'list_queues', 'name', 'consumers']);
+      const found = queues.split('\n').map((line) => line.split(/\s+/));
+      return found.some(([name, consumers]) => name === queue && Number(consumers) > 0) ? true : null;
+    });
   }
 
   /** SIGKILL for all processes of a unit of the control plane, which then comes back. */
