@@ -37,7 +37,7 @@ export async function rebuildInstance(host: ComputeHost, work: Work): Promise<vo
   const isEvacuation = flagArg(work, 'recreate', false);
   const migration = migrationOf(args['migration']);
   // One in place that is refused leaves the instance what it was.
-  const inPlace = isEvacuation ? null : await prepare(host, work, false);
+  const inPlace = isEvacuation ? null : await orOldImage(work, () => prepare(host, work, false));
   await orError(host, work, before, async () => {
     try {
       if (isEvacuation) await beginEvacuation(host, work, migration);
@@ -158,11 +158,15 @@ async function makeAnew(host: ComputeHost, rebuild: Rebuild, vifs: NetworkInfo):
   await spawnGuest(host, call, request);
 }
 
-/** When it cannot be had the instance keeps its old root, and so its old image, as after a failure of the scheduler. */
-async function fetchImage(host: ComputeHost, work: Work, image: Image): Promise<string> {
-  const { call, instance, args } = work;
+function fetchImage(host: ComputeHost, work: Work, image: Image): Promise<string> {
+  const { call, instance } = work;
+  return orOldImage(work, () => ensureImage(host, call, image, readInstance(instance.toPrimitive()).flavor));
+}
+
+/** What fails while the old root is there leaves the instance its old image, as after a failure of the scheduler. */
+async function orOldImage<T>({ instance, args }: Work, run: () => Promise<T>): Promise<T> {
   try {
-    return await ensureImage(host, call, image, readInstance(instance.toPrimitive()).flavor);
+    return await run();
   } catch (err) {
     const { orig_image_ref: oldRef, orig_sys_metadata: oldMetadata } = args;
     if (typeof oldRef === 'string' && isTexts(oldMetadata)) {

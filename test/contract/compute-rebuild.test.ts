@@ -96,6 +96,8 @@ test('ephemeral disks cannot be kept: that is refused before anything is done', 
   assert.equal(failure.className, 'PreserveEphemeralNotSupported');
   assert.deepEqual(bench.guests.done, []);
   assert.equal(bench.row()['vm_state'], 'active');
+  assert.equal(bench.row()['image_ref'], IMAGE);
+  assert.deepEqual(bench.row()['system_metadata'], { image_min_disk: '1' });
   assert.equal(bench.row()['task_state'], null);
 });
 
@@ -107,6 +109,8 @@ test('an instance with a volume is not rebuilt: its root stays', async () => {
   const failure = await bench.refused('rebuild_instance', { ...ARGS, instance: bench.object(row), bdms });
   assert.equal(failure.className, 'NotImplementedError');
   assert.deepEqual(bench.guests.done, []);
+  assert.equal(bench.row()['image_ref'], IMAGE);
+  assert.deepEqual(bench.row()['system_metadata'], { image_min_disk: '1' });
   assert.equal(bench.row()['task_state'], null);
 });
 
@@ -117,6 +121,8 @@ test('an image that Glance does not have leaves the guest as it is', async () =>
   await assert.rejects(rebuild(row));
   assert.deepEqual(bench.guests.done, []);
   assert.equal(bench.row()['vm_state'], 'active');
+  assert.equal(bench.row()['image_ref'], IMAGE);
+  assert.deepEqual(bench.row()['system_metadata'], { image_min_disk: '1' });
   assert.equal(bench.row()['task_state'], null);
   assert.equal(bench.faults.length, 1);
 });
