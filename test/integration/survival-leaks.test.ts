@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { buildTinyImage } from '../../api/setup/tiny-image.ts';
 import { expectFootprint, footprint, launcherOf, sessionMembers } from '../support/host-footprint.ts';
 import { SlipwayDaemon } from '../support/slipway-daemon.ts';
@@ -66,7 +67,12 @@ test(
       const first = useOf(daemon);
       await many(40, CYCLES - 40);
       await expectFootprint(owned, clean, 'after all lives');
-      const last = useOf(daemon);
+      let last = useOf(daemon);
+      const isFit = (): boolean =>
+        last.fds <= first.fds + 4 && last.threads <= first.threads + 1 && last.helpers === first.helpers;
+      // What ends behind the last answer is no leak.
+      for (const end = Date.now() + 10_000; !isFit() && Date.now() < end; last = useOf(daemon))
+        await sleep(100);
       assert.ok(last.fds <= first.fds + 4, `descriptors: ${String(first.fds)} -> ${String(last.fds)}`);
       assert.ok(
         last.threads <= first.threads + 1,
