@@ -80,7 +80,7 @@ async function applyLimits(
   after: Expanded,
   undo: Undo,
 ): Promise<void> {
-  const old = [...cgroupSettings(before.config, parts.host), ...(await diskLimits(parts, before))];
+  const old = [...cgroupSettings(before.config, parts.host), ...(await diskLimits(parts, before, 'skip'))];
   const fresh = [...cgroupSettings(after.config, parts.host), ...(await diskLimits(parts, after))];
   const changes = limitChanges(old, fresh);
   if (changes.length === 0) return;
